@@ -1,0 +1,8 @@
+"""What the rest of the package talks about: types and errors. Imports nothing of ours.
+
+errors      every way a request can be refused or fail, and the status it means
+identity    who calls, what their role permits, which models and limits they have
+routing     aliases, routes and the targets behind them
+usage       tokens by class, attempts, and the record kept of every request
+secret      text that never shows itself
+"""

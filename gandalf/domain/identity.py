@@ -1,0 +1,79 @@
+"""Who is calling, and what they may do."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class Permission(enum.IntFlag):
+    """One bit for each thing that a role may allow."""
+
+    USE_MODELS = 1
+    MANAGE_OWN_KEYS = 2
+    VIEW_OWN_USAGE = 4
+    VIEW_ALL_USAGE = 8
+    MANAGE_ALL_KEYS = 16
+    MANAGE_PROVIDERS = 32
+    MANAGE_ROUTES = 64
+    MANAGE_ORGS = 128
+
+
+class Role(enum.StrEnum):
+    """What a key is for; each role stands for a fixed set of permissions."""
+
+    ADMIN = "admin"
+    MEMBER = "member"
+    VIEWER = "viewer"
+    SERVICE_ACCOUNT = "service_account"
+
+
+ROLE_PERMISSIONS: dict[Role, Permission] = {
+    Role.ADMIN: Permission(255),
+    Role.MEMBER: Permission.USE_MODELS
+    | Permission.MANAGE_OWN_KEYS
+    | Permission.VIEW_OWN_USAGE,
+    Role.VIEWER: Permission.VIEW_OWN_USAGE | Permission.VIEW_ALL_USAGE,
+    Role.SERVICE_ACCOUNT: Permission.USE_MODELS,
+}
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Per-minute allowances of a key. None means unlimited."""
+
+    rpm: int | None = None
+    tpm: int | None = None
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom a key stands for. Immutable: a changed key is a new identity."""
+
+    key_id: str
+    key_prefix: str = ""
+    """First characters of the key, safe to show in logs and lists."""
+    org_id: str = "default"
+    team_id: str | None = None
+    user_id: str | None = None
+    role: Role = Role.MEMBER
+    allowed_models: tuple[str, ...] = ()
+    """Aliases this key may use, exact or as ``prefix*``. Empty means every model."""
+    limits: Limits | None = None
+    """The key's own limits. None means the configured defaults."""
+    expires_at: float | None = None
+    """Unix time in seconds. None means never."""
+    blocked: bool = False
+    """A blocked key is refused; revoking a key blocks it."""
+
+    def may(self, permission: Permission) -> bool:
+        """Whether this identity's role grants every bit of ``permission``."""
+        return permission in ROLE_PERMISSIONS[self.role]
+
+    def may_use(self, alias: str) -> bool:
+        """Whether the key's allow-list covers the model ``alias``."""
+        if not self.allowed_models:
+            return True
+        return any(
+            alias.startswith(allowed[:-1]) if allowed.endswith("*") else alias == allowed
+            for allowed in self.allowed_models
+        )

@@ -1,0 +1,34 @@
+"""Aliases, routes and the targets behind them."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A model at a provider: one place that a route can send a request to."""
+
+    provider: str
+    """Instance name of the provider, e.g. ``openai-eu``."""
+    model: str
+    """What that provider calls the model."""
+    priority: int = 0
+    """Lower is tried first."""
+    weight: int = 1
+    """Share of the traffic among targets of the same priority."""
+
+    @property
+    def name(self) -> str:
+        """``provider/model``: the label in headers, records, metrics and logs."""
+        return f"{self.provider}/{self.model}"
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """The model name that clients ask for, and where such requests may go."""
+
+    alias: str
+    targets: tuple[Target, ...]
+    cache_ttl: float | None = None
+    """Seconds an answer stays in the response cache. None means the default."""
+    version: str = ""
+    """Changes whenever the route does, so that no stale answer is replayed."""

@@ -1,0 +1,98 @@
+"""One exchange's answer, error or stream, as an HTTP response."""
+
+from __future__ import annotations
+
+import math
+
+from gandalf.dialects import openai_chat
+from gandalf.domain.errors import GatewayError, MethodNotAllowed
+from gandalf.http.channel import Channel
+from gandalf.pipeline.exchange import Exchange, Reply
+
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+)
+STREAM_HEADERS = (
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+)
+KEEP_ALIVE = b": keep-alive\n\n"
+
+
+class ExchangeResponder:
+    """Sends what the pipeline replies; turns an error into the dialect's own shape."""
+
+    __slots__ = ("_channel", "_exchange")
+
+    def __init__(self, exchange: Exchange, channel: Channel) -> None:
+        self._exchange = exchange
+        self._channel = channel
+
+    @property
+    def started(self) -> bool:
+        return self._channel.started
+
+    async def begin(self, reply: Reply) -> None:
+        if isinstance(reply.body, bytes):
+            return
+        await self._open_stream(reply.status)
+        receive, send = reply.body.receive, self._channel.send
+        while data := await receive():
+            await send(data)
+
+    async def finish(self, reply: Reply) -> None:
+        if not isinstance(reply.body, bytes):
+            await self._channel.end(reply.body.ending)
+        elif self.started:
+            # A keep-alive opened the stream before the answer was known to be short.
+            await self._channel.end(reply.body)
+        else:
+            headers = [(b"content-type", reply.content_type), *self._headers()]
+            await self._channel.whole(reply.status, headers, reply.body)
+
+    async def fail(self, error: GatewayError) -> None:
+        """Tell the client of ``error``: as a status if it can still be one."""
+        if self.started:
+            await self._channel.abort(openai_chat.stream_error(error))
+            return
+        headers = [
+            (b"content-type", b"application/json"),
+            *self._headers(),
+            *error_headers(error),
+        ]
+        await self._channel.whole(error.status, headers, openai_chat.error_body(error))
+
+    async def keep_alive(self) -> None:
+        """Say that we are still there; called after a while of silence on a stream.
+
+        Opens the stream if dispatch is still waiting for its first content: the
+        status is 200 from then on, and a failure becomes an error event.
+        """
+        if not self._exchange.streaming:
+            return
+        await self._open_stream(200)
+        await self._channel.send(KEEP_ALIVE)
+
+    async def _open_stream(self, status: int) -> None:
+        if not self.started:
+            await self._channel.start(status, [*STREAM_HEADERS, *self._headers()])
+
+    def _headers(self) -> list[tuple[bytes, bytes]]:
+        exchange = self._exchange
+        return [
+            (b"x-request-id", exchange.request_id.encode()),
+            *exchange.reply_headers,
+            *SECURITY_HEADERS,
+        ]
+
+
+def error_headers(error: GatewayError) -> list[tuple[bytes, bytes]]:
+    """Return the header fields that ``error`` calls for beside its body."""
+    headers: list[tuple[bytes, bytes]] = []
+    if error.retry_after is not None and math.isfinite(error.retry_after):
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allow.encode()))
+    return headers

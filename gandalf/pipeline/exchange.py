@@ -1,0 +1,133 @@
+"""One request on its way through the gateway, and what is known about it so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import trio
+
+from gandalf.dialects.openai_chat import Call
+from gandalf.domain.errors import GatewayError
+from gandalf.domain.identity import Identity, Limits
+from gandalf.domain.routing import Route, Target
+from gandalf.domain.usage import Attempt, EndReason, TokenUsage
+from gandalf.providers.base import Headers
+
+
+class Body(Protocol):
+    """A streamed answer. Read once, by the HTTP layer."""
+
+    async def receive(self) -> bytes:
+        """Return the next bytes for the client; b"" when only ``ending`` is left.
+
+        Raises:
+            GatewayError: The answer broke off; the client has part of it.
+        """
+
+    @property
+    def ending(self) -> bytes:
+        """What completes the answer (``data: [DONE]``). Sent after settlement."""
+
+
+@dataclass(slots=True)
+class Reply:
+    """What goes back to the client."""
+
+    status: int
+    content_type: bytes
+    body: bytes | Body
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Exchange:
+    """Each stage reads what earlier stages wrote and fills in its own part."""
+
+    # Filled by the HTTP layer.
+    operation: str
+    """``chat``, ``embeddings``."""
+    headers: Headers
+    body: bytes
+    request_id: str
+    """As echoed to the client in ``x-request-id``."""
+    received_at: float
+    """``trio.current_time()`` when the request's last byte had arrived."""
+    dialect: str = "openai"
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    """Everything the exchange does runs inside; cancelled when it must stop."""
+
+    # authenticate
+    identity: Identity | None = None
+    # read_call
+    call: Call | None = None
+    # rate_limit
+    limits: Limits | None = None
+    estimated_tokens: int = 0
+    # cache_lookup
+    cache: str = "bypass"
+    # route
+    route: Route | None = None
+    targets: tuple[Target, ...] = ()
+    """In the order to try them."""
+    # dispatch
+    dispatching: bool = False
+    attempts: list[Attempt] = field(default_factory=list)
+    served_by: Target | None = None
+    """The target whose answer the client gets."""
+    usage: TokenUsage | None = None
+    """None until an upstream has reported it."""
+    upstream_worked: bool = False
+    """Whether an upstream may have spent tokens on this, reported or not."""
+    ttft: float | None = None
+    """Seconds from dispatch to the first content of the answer."""
+    upstream_time: float = 0.0
+    """Seconds spent waiting for upstreams."""
+    client_time: float = 0.0
+    """Seconds spent waiting for the client to take the answer."""
+
+    # Filled by whoever learns of it.
+    reply_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """What stages want to tell the client: limits, target, attempts, cache."""
+    status: int = 0
+    """What the client gets; 0 until it is decided."""
+    client_left: bool = False
+    cut: EndReason | None = None
+    """Why ``scope`` was cancelled, set by whoever cancelled it."""
+    error: GatewayError | None = None
+    end_reason: EndReason | None = None
+    """Set by the pipeline before the first ``settle``."""
+    on_client_left: str = "cancel"
+    """What the HTTP layer does when the client leaves: ``cancel``, or ``drain``: let
+    the exchange run on for ``drain_seconds`` with nobody to hear it."""
+    drain_seconds: float = 0.0
+
+    def hang_up(self) -> None:
+        """Tell the exchange that its client has left. Synchronous, idempotent."""
+        if self.client_left:
+            return
+        self.client_left = True
+        if self.on_client_left == "drain":
+            self.scope.deadline = trio.current_time() + self.drain_seconds
+        else:
+            self.stop(EndReason.CLIENT_DISCONNECT)
+
+    def stop(self, reason: EndReason) -> None:
+        """Cut the exchange short for ``reason``. Synchronous, idempotent."""
+        if self.cut is None:
+            self.cut = reason
+        self.scope.cancel()
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the client asked for a stream and dispatch has begun to make one."""
+        return self.dispatching and self.call is not None and self.call.stream
+
+    @property
+    def tokens_spent(self) -> int:
+        """What to charge: as reported, else the estimate if an upstream worked on it.
+
+        A client that hangs up before the usage is known has still spent tokens.
+        """
+        if self.usage is not None:
+            return self.usage.total_tokens
+        return self.estimated_tokens if self.upstream_worked else 0
