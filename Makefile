@@ -1,0 +1,91 @@
+# Everything is done through these targets, on a laptop and in CI alike.
+# Needs Linux, GNU make, git and Python >= 3.11 with pip.
+
+SHELL := /bin/bash
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The first interpreter that is new enough; `make PYTHON=/path/to/python` overrides.
+PYTHON = $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,\
+	$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
+
+CODE := gandalf tests $(wildcard bench)
+# What `make test`, `make bench` and `make run` pass on: make test ARGS="-k shutdown -x"
+ARGS ?=
+CONFIG ?= configs/demo.yaml
+
+.DEFAULT_GOAL := help
+.PHONY: help install dev run test cov fmt lint types check bench docs dist lock changelog clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Make .venv: the gateway (editable) and its tools, as locked
+$(STAMP): pyproject.toml requirements-dev.txt
+	@test -n "$(PYTHON)" || { echo "Gandalf needs Python 3.11 or newer (make PYTHON=/path/to/python)" >&2; exit 1; }
+	@if test -x $(BIN)/python; then :; \
+	elif $(PYTHON) -m venv $(VENV) >/dev/null 2>&1; then :; \
+	elif $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --version >/dev/null; then :; \
+	else rm -rf $(VENV); echo "no virtual environment could be made: install pip or venv (apt-get install python3-venv)" >&2; exit 1; fi
+	@# Without ensurepip (Debian's python3 alone) the system's pip fills the environment.
+	@if $(BIN)/python -m pip --version >/dev/null 2>&1; \
+	then pip="$(BIN)/python -m pip"; else pip="$(PYTHON) -m pip --python $(BIN)/python"; fi; \
+	set -e; export PIP_DISABLE_PIP_VERSION_CHECK=1; \
+	$$pip install -q --require-hashes --no-deps -r requirements-dev.txt; \
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+dev: install ## Install, and from now on check before every push
+	@hook="$$(git rev-parse --git-path hooks)/pre-push"; mkdir -p "$${hook%/*}"; \
+	test -e "$$hook" || { printf '#!/bin/sh\nexec make check\n' > "$$hook"; chmod +x "$$hook"; }
+
+run: install ## Start a gateway on 127.0.0.1:8080 with a simulated provider
+	@exec $(BIN)/gandalf serve --config $(CONFIG) $(ARGS)
+
+test: install ## Run the tests
+	$(BIN)/pytest $(ARGS)
+
+cov: install ## Run the tests and show what they do not reach
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+fmt: install ## Format the code and fix what can be fixed
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+lint: install ## Check format and style
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+
+types: install ## Check types (mypy, strict)
+	$(BIN)/mypy
+
+check: lint types test ## All that a change must pass: lint, types, tests
+
+bench: install ## Measure the gateway beside the obvious proxy (ARGS="--quick")
+	$(BIN)/python -m bench $(ARGS)
+
+docs: install ## Check that the pages and the code agree, and that links lead somewhere
+	$(BIN)/pytest -q tests/test_repository.py $(wildcard tests/test_docs.py)
+
+dist: install ## Build the wheel, twice, and check that it holds the package and nothing else
+	$(BIN)/python .ci/check_wheel.py
+
+# Hashes are the registry's: no local wheels, and no address that one machine has.
+COMPILE = env -u PIP_FIND_LINKS $(BIN)/pip-compile --quiet --generate-hashes --strip-extras \
+	--allow-unsafe --no-header --no-emit-index-url --no-emit-find-links \
+	--no-emit-trusted-host --no-emit-options
+
+lock: ## Remake the locks from pyproject.toml (ARGS="--upgrade" for newer versions)
+	$(COMPILE) $(ARGS) --output-file requirements.txt pyproject.toml
+	$(COMPILE) $(ARGS) --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+	$(COMPILE) $(ARGS) --only-build-deps --build-deps-for wheel --constraint requirements-dev.txt --output-file requirements-build.txt pyproject.toml
+
+changelog: install ## Gather docs/newsfragments into CHANGELOG.md for the version in gandalf/__init__.py
+	$(BIN)/towncrier build --yes
+
+clean: ## Remove what can be made again (.venv too)
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
