@@ -1,66 +1,81 @@
-"""The configuration: every setting with its default and unit, once.
+"""Every setting with its default, unit and meaning, once.
 
-Durations are float seconds in the structs; in YAML also ``"1m30s"``, ``"250ms"``.
+A duration is float seconds in the structs; in YAML it is written ``30s``, ``1m30s``,
+``250ms``, or as a number of seconds. docs/configuration.md is made from this module.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from gandalf.domain.identity import Role
 from gandalf.domain.secret import Secret
 
+# What a number means, for the loader (which reads units) and for the reference.
+_DURATION = {"unit": "duration"}
+_BYTES = {"unit": "bytes"}
 
-class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all sections."""
+Seconds = Annotated[float, Meta(ge=0, extra=_DURATION)]
+PositiveSeconds = Annotated[float, Meta(gt=0, extra=_DURATION)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Rate = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0)]
+PositiveCount = Annotated[int, Meta(ge=1)]
+SizeBytes = Annotated[int, Meta(ge=1, extra=_BYTES)]
+Priority = Annotated[int, Meta(ge=0)]
 
 
-class Tls(Struct):
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
     """Serves HTTPS instead of HTTP."""
 
     cert_file: str
+    """Path of the certificate chain, PEM."""
     key_file: str
+    """Path of the certificate's private key, PEM."""
 
 
-class Server(Struct):
+class Server(msgspec.Struct, frozen=True, kw_only=True):
     """The listener and its limits."""
 
     addr: str = "127.0.0.1:8080"
     """``host:port``; ``:8080`` listens on every address."""
-    read_timeout: float = 30.0
-    """Seconds a client may take to send a request's body."""
-    header_timeout: float = 5.0
-    """Seconds a client may take to send a request's header section."""
-    write_timeout: float = 120.0
-    """Seconds a client may leave the bytes of an answer unread."""
-    idle_timeout: float = 120.0
-    """Seconds a connection may stay open between requests."""
-    shutdown_timeout: float = 30.0
-    """Seconds that running requests get to finish once the gateway stops."""
-    keep_alive_interval: float = 15.0
-    """Seconds of silence on a stream after which a keep-alive comment is sent."""
-    max_body_bytes: int = 32 * 1024 * 1024
+    read_timeout: PositiveSeconds = 30.0
+    """How long a client may take to send a request's body."""
+    header_timeout: PositiveSeconds = 5.0
+    """How long a client may take to send a request's header section."""
+    write_timeout: PositiveSeconds = 120.0
+    """How long a client may leave the bytes of an answer unread."""
+    idle_timeout: PositiveSeconds = 120.0
+    """How long a connection may stay open between requests."""
+    shutdown_timeout: Seconds = 30.0
+    """How long running requests get to finish once the gateway stops."""
+    keep_alive_interval: PositiveSeconds = 15.0
+    """Silence on a stream after which a keep-alive comment is sent."""
+    max_body_bytes: SizeBytes = 32 * 1024 * 1024
     """Size of a request body above which it is refused with 413."""
-    max_header_bytes: int = 32 * 1024
+    max_header_bytes: SizeBytes = 32 * 1024
     """Size of a header section above which it is refused with 431."""
-    max_body_bytes_total: int = 1024 * 1024 * 1024
+    max_body_bytes_total: SizeBytes = 1024 * 1024 * 1024
     """Sum of all request bodies in memory above which requests are shed with 503."""
-    max_connections: int = 10_000
+    max_connections: PositiveCount = 10_000
     """Open client connections above which new ones are refused with 503."""
-    backlog: int = 4096
+    backlog: PositiveCount = 4096
+    """Connections that the operating system may hold until they are accepted."""
     tls: Tls | None = None
+    """Certificate to serve HTTPS with. Not set: plain HTTP."""
 
 
-class Database(Struct):
+class Database(msgspec.Struct, frozen=True, kw_only=True):
     """Where keys and usage are kept."""
 
     dsn: str = "gandalf.db"
-    """Path of the SQLite file."""
+    """Path of the SQLite file; relative to the working directory."""
 
 
-class Auth(Struct):
+class Auth(msgspec.Struct, frozen=True, kw_only=True):
     """Who may call, besides the keys of ``keys`` and of the database."""
 
     admin_key: Secret | None = None
@@ -70,84 +85,101 @@ class Auth(Struct):
     """Make an admin key at the first start if there is no key at all; show it once."""
 
 
-class RateLimits(Struct):
+class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of keys that have none of their own. 0 means unlimited."""
 
-    default_rpm: int = 60
-    default_tpm: int = 100_000
+    default_rpm: Count = 60
+    """Requests per minute."""
+    default_tpm: Count = 100_000
+    """Tokens per minute."""
 
 
-class Cache(Struct):
+class Cache(msgspec.Struct, frozen=True, kw_only=True):
     """The response cache."""
 
     enabled: bool = True
-    max_size: int = 10_000
+    """Whether answers that may be repeated are kept and replayed."""
+    max_size: PositiveCount = 10_000
     """Entries."""
-    max_bytes: int = 64 * 1024 * 1024
-    """Bytes of all entries together."""
-    max_entry_bytes: int = 1024 * 1024
+    max_bytes: SizeBytes = 64 * 1024 * 1024
+    """All entries together."""
+    max_entry_bytes: SizeBytes = 1024 * 1024
     """An answer larger than this is not kept."""
-    default_ttl: float = 300.0
+    default_ttl: PositiveSeconds = 300.0
+    """How long an answer is kept when its route does not say."""
 
 
-class CircuitBreaker(Struct):
+class CircuitBreaker(msgspec.Struct, frozen=True, kw_only=True):
     """When a target is left alone for a while. See docs/architecture.md."""
 
     enabled: bool = True
-    error_threshold: float = 0.30
-    min_samples: int = 10
-    window_seconds: int = 60
-    open_timeout: float = 30.0
+    """Whether targets that keep failing are left alone."""
+    error_threshold: Share = 0.30
+    """Share of weighted errors at which a breaker opens."""
+    min_samples: PositiveCount = 10
+    """Attempts in the window below which a breaker stays closed."""
+    window_seconds: Annotated[int, Meta(ge=1, le=60)] = 60
+    """Seconds over which attempts are counted."""
+    open_timeout: PositiveSeconds = 30.0
+    """How long an open breaker refuses before one attempt may probe the target."""
 
 
-class Retries(Struct):
+class Retries(msgspec.Struct, frozen=True, kw_only=True):
     """Second tries, on the same target or on the next one."""
 
-    max_attempts: int = 3
+    max_attempts: PositiveCount = 3
     """Sends for one request, over all targets, at the most."""
-    base_delay: float = 0.1
-    max_delay: float = 10.0
-    budget_ratio: float = 0.2
+    base_delay: Seconds = 0.1
+    """Upper bound of the wait before the first retry; it doubles with each."""
+    max_delay: Seconds = 10.0
+    """Upper bound of the wait before any retry."""
+    budget_ratio: Share = 0.2
     """Retries allowed as a share of the requests of the last ten seconds."""
-    budget_min_per_second: float = 1.0
+    budget_min_per_second: Rate = 1.0
     """Retries that are always allowed, however few requests there are."""
 
 
-class Usage(Struct):
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """The journal that every finished request is written to first."""
 
     journal_dir: str = ""
     """Empty means ``<database.dsn>.journal`` beside the database."""
-    segment_bytes: int = 16 * 1024 * 1024
-    flush_every: float = 0.2
-    """Seconds after which records go from the journal to the database."""
+    segment_bytes: SizeBytes = 16 * 1024 * 1024
+    """Size at which the journal goes on in a new file."""
+    flush_every: PositiveSeconds = 0.2
+    """How long records wait in the journal before they go to the database."""
 
 
-class Metrics(Struct):
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """Prometheus metrics at ``/metrics``."""
 
     enabled: bool = True
+    """Whether the page exists."""
     public: bool = False
     """Whether ``/metrics`` needs no key. Otherwise: a key that may view all usage."""
 
 
-class Tracing(Struct):
+class Tracing(msgspec.Struct, frozen=True, kw_only=True):
     """OpenTelemetry spans over OTLP/HTTP."""
 
     enabled: bool = False
+    """Whether spans are made and sent."""
     endpoint: str = "http://localhost:4318/v1/traces"
-    sample_rate: float = 0.1
-    """Share of requests traced, 0 to 1, when the caller does not decide it."""
+    """Where the collector takes spans over HTTP."""
+    sample_rate: Share = 0.1
+    """Share of requests traced when the caller does not decide it."""
 
 
-class Logging(Struct):
+class Logging(msgspec.Struct, frozen=True, kw_only=True):
     """The log on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least serious events that are logged."""
     format: Literal["console", "json"] = "console"
+    """``console`` for people, ``json`` for one object a line."""
 
 
-class Telemetry(Struct):
+class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
     """What the gateway shows of itself."""
 
     metrics: Metrics = Metrics()
@@ -155,116 +187,145 @@ class Telemetry(Struct):
     logging: Logging = Logging()
 
 
-class Timeouts(Struct):
-    """The limits of one attempt at an upstream, all separate. None: no limit."""
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of one attempt at an upstream, all separate. ``null``: no limit."""
 
-    connect: float | None = 5.0
-    response_headers: float | None = 60.0
+    connect: PositiveSeconds | None = 5.0
+    """To open a connection, TLS included."""
+    response_headers: PositiveSeconds | None = 60.0
     """From the request's last byte to the response's header section."""
-    first_token: float | None = 120.0
+    first_token: PositiveSeconds | None = 120.0
     """From the response headers to the first content of a stream."""
-    idle: float | None = 60.0
+    idle: PositiveSeconds | None = 60.0
     """Between two pieces of a response."""
-    total: float | None = None
+    total: PositiveSeconds | None = None
+    """From the start of the attempt to its end, long streams included."""
 
 
-class ProviderAuth(Struct):
+class ProviderAuth(msgspec.Struct, frozen=True, kw_only=True):
     """How the gateway proves itself to an upstream."""
 
     type: Literal["api_key", "gcp_oauth", "aws_sigv4", ""] = ""
     """Empty: what the hosting implies."""
     api_key: Secret | None = None
+    """Wins over the provider's own ``api_key``."""
 
 
-class Disconnect(Struct):
+class Disconnect(msgspec.Struct, frozen=True, kw_only=True):
     """What happens to an upstream when its client has left."""
 
     policy: Literal["cancel", "drain"] = "cancel"
     """``drain`` reads on to the end, for providers that bill the rest anyway."""
-    max_seconds: float = 60.0
-    max_concurrent: int = 100
+    max_seconds: Seconds = 60.0
+    """How long a drain may go on."""
+    max_concurrent: Count = 100
+    """Drains at the same time, above which an upstream is cancelled all the same."""
 
 
-class Simulation(Struct):
+class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     """How a ``simulated`` provider behaves."""
 
-    latency: float = 0.0
-    """Seconds before the response headers."""
-    tokens_per_second: float = 0.0
+    latency: Seconds = 0.0
+    """Wait before the response headers."""
+    tokens_per_second: Rate = 0.0
     """Speed of a stream. 0 means everything at once."""
-    completion_tokens: int = 16
+    completion_tokens: PositiveCount = 16
     """Length of an answer, if the request does not ask for less."""
-    error_rate: float = 0.0
-    """Share of requests, 0 to 1, answered with ``error_status``."""
-    error_status: int = 500
-    cut_rate: float = 0.0
-    """Share of answers, 0 to 1, that break off in the middle."""
+    error_rate: Share = 0.0
+    """Share of requests answered with ``error_status``."""
+    error_status: Annotated[int, Meta(ge=400, le=599)] = 500
+    """HTTP status of the simulated errors."""
+    cut_rate: Share = 0.0
+    """Share of answers that break off in the middle."""
 
 
-class Provider(Struct):
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """One upstream account at one place."""
 
     name: str
-    """Instance name: label in routes, metrics and records."""
+    """Instance name, unique: label in routes, metrics and records."""
     type: str = ""
     """``openai``, ``simulated``. Empty: the name."""
     base_url: str = ""
     """Empty: the type's public address."""
     api_key: Secret | None = None
+    """Sent to the upstream; kept in memory only, never stored."""
     models: tuple[str, ...] = ()
     """Models to serve by their own names, without a route."""
-    priority: int = 0
-    weight: int = 1
-    max_rps: int = 0
+    priority: Priority = 0
+    """Lower is tried first, among providers that list the same model."""
+    weight: PositiveCount = 1
+    """Share of the traffic among providers of the same priority."""
+    max_rps: Count = 0
+    """Requests per second that the account allows. 0 means unlimited."""
     enabled: bool = True
-    timeout_ms: int = 0
+    """A disabled provider is not connected to, and no route may name it."""
+    timeout_ms: Count = 0
     """Total time limit of an attempt, in milliseconds. 0: ``timeouts.total``."""
     timeouts: Timeouts = Timeouts()
     hosting: Literal["", "azure", "vertex", "bedrock"] = ""
+    """The cloud that carries the provider. Empty: the provider itself."""
     region: str = ""
+    """Region of the hosting, where it has regions."""
     project: str = ""
+    """Project of the hosting, where it has projects."""
     auth: ProviderAuth = ProviderAuth()
-    max_connections: int = 1000
-    keepalive_expiry: float = 30.0
-    """Seconds an unused upstream connection is kept."""
+    max_connections: PositiveCount = 1000
+    """Connections to this upstream, at the most."""
+    keepalive_expiry: Seconds = 30.0
+    """How long an unused upstream connection is kept."""
     transport: Literal["lean", "httpx"] = "lean"
     """``httpx`` for proxies (from the environment) and HTTP/2; slower."""
     on_client_disconnect: Disconnect = Disconnect()
     simulation: Simulation = Simulation()
 
 
-class RouteTarget(Struct):
+class RouteTarget(msgspec.Struct, frozen=True, kw_only=True):
     """One place a route can send a request to."""
 
     provider: str
+    """Name of a provider."""
     model: str
-    priority: int = 0
-    weight: int = 1
+    """What that provider calls the model."""
+    priority: Priority = 0
+    """Lower is tried first."""
+    weight: PositiveCount = 1
+    """Share of the traffic among targets of the same priority."""
 
 
-class Route(Struct):
+class Route(msgspec.Struct, frozen=True, kw_only=True):
     """A model name for clients, and the targets behind it."""
 
     model_alias: str
+    """What clients put into ``model``; unique."""
     strategy: Literal["priority"] = "priority"
-    cache_ttl_s: int = 0
-    """Seconds. 0 means ``cache.default_ttl``."""
+    """How targets are ordered: by priority, by weight within one priority."""
+    cache_ttl_s: Count = 0
+    """Seconds an answer is kept. 0 means ``cache.default_ttl``."""
     targets: tuple[RouteTarget, ...]
+    """At least one."""
 
 
-class Key(Struct):
+class Key(msgspec.Struct, frozen=True, kw_only=True):
     """A client key kept in the configuration."""
 
     name: str
+    """Unique; ``config:<name>`` is the key's id in usage records."""
     key: Secret
+    """The key itself, ``gnd_...``; usually ``${SOME_VARIABLE}``."""
     org_id: str = "default"
+    """The organisation that the key's usage is accounted to."""
     role: Role = Role.MEMBER
+    """What the key may do."""
     allowed_models: tuple[str, ...] = ()
-    rpm_limit: int | None = None
-    tpm_limit: int | None = None
+    """Models the key may use, exact or as ``prefix*``. Empty means every model."""
+    rpm_limit: Count | None = None
+    """Requests per minute. ``null``: the default; 0: unlimited."""
+    tpm_limit: Count | None = None
+    """Tokens per minute. ``null``: the default; 0: unlimited."""
 
 
-class Config(Struct):
+class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The whole configuration file."""
 
     server: Server = Server()
