@@ -1,0 +1,9 @@
+"""What outlives the process. The only package, beside credentials, that uses threads.
+
+errors      how storage fails: now, or until somebody does something about it
+database    the SQLite file: one connection writes, a few read
+migrations  the schema, one step after the other
+journal     the segment files that finished requests are written to first
+usage       from the journal into the tables of finished requests
+keys        client keys
+"""

@@ -1,0 +1,223 @@
+"""The schema, as the steps that lead to it. ``PRAGMA user_version`` counts them.
+
+A released migration is never edited: what is wrong with it is corrected by the next.
+Each is applied in one transaction, after the database, if it holds anything, was
+copied to ``<path>.v<version>.bak``.
+
+Units: ``*_at`` is Unix time in REAL seconds (UTC by definition); ``*_us`` is INTEGER
+microseconds, because a third of the bytes of a REAL do and sums of them are exact.
+NULL tokens were not reported; they are not zero.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from gandalf.storage.errors import MigrationFailed, SchemaForeign, SchemaTooNew
+
+# Rows of usage: about 200 bytes, bodies never. Pollers of keys read key_version (one
+# row, one page) and then only api_keys.version > what they have; last_used_at does
+# not count as a change. Keys are blocked, not deleted: a row that is gone could not be
+# found by its version, so what owns keys cannot be deleted either.
+_FIRST = """
+CREATE TABLE organizations (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    allowed_models TEXT NOT NULL DEFAULT '[]',
+    rpm_limit INTEGER,
+    tpm_limit INTEGER,
+    created_at REAL NOT NULL
+);
+INSERT INTO organizations (id, name, created_at)
+VALUES ('default', 'Default Organization', CAST(strftime('%s', 'now') AS REAL));
+
+CREATE TABLE teams (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organizations (id) ON DELETE RESTRICT,
+    name TEXT NOT NULL,
+    allowed_models TEXT NOT NULL DEFAULT '[]',
+    rpm_limit INTEGER,
+    tpm_limit INTEGER,
+    created_at REAL NOT NULL
+);
+CREATE INDEX teams_by_org ON teams (org_id);
+
+CREATE TABLE api_keys (
+    id TEXT NOT NULL PRIMARY KEY,
+    key_hash TEXT NOT NULL UNIQUE,
+    key_prefix TEXT NOT NULL DEFAULT '',
+    name TEXT NOT NULL DEFAULT '',
+    user_id TEXT,
+    team_id TEXT REFERENCES teams (id) ON DELETE RESTRICT,
+    org_id TEXT NOT NULL DEFAULT 'default'
+        REFERENCES organizations (id) ON DELETE RESTRICT,
+    role TEXT NOT NULL DEFAULT 'member',
+    allowed_models TEXT NOT NULL DEFAULT '[]',
+    rpm_limit INTEGER,
+    tpm_limit INTEGER,
+    expires_at REAL,
+    blocked INTEGER NOT NULL DEFAULT 0,
+    created_at REAL NOT NULL,
+    last_used_at REAL,
+    version INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX api_keys_by_version ON api_keys (version);
+CREATE INDEX api_keys_by_org ON api_keys (org_id);
+CREATE INDEX api_keys_by_team ON api_keys (team_id);
+
+CREATE TABLE key_version (
+    one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    version INTEGER NOT NULL
+);
+INSERT INTO key_version VALUES (1, 0);
+
+CREATE TRIGGER api_key_inserted AFTER INSERT ON api_keys BEGIN
+    UPDATE key_version SET version = version + 1;
+    UPDATE api_keys SET version = (SELECT version FROM key_version)
+    WHERE id = NEW.id;
+END;
+CREATE TRIGGER api_key_updated AFTER UPDATE OF
+    id, key_hash, key_prefix, name, user_id, team_id, org_id, role, allowed_models,
+    rpm_limit, tpm_limit, expires_at, blocked, created_at
+ON api_keys BEGIN
+    UPDATE key_version SET version = version + 1;
+    UPDATE api_keys SET version = (SELECT version FROM key_version)
+    WHERE id = NEW.id;
+END;
+CREATE TRIGGER api_key_deleted AFTER DELETE ON api_keys BEGIN
+    UPDATE key_version SET version = version + 1;
+END;
+
+CREATE TABLE usage_records (
+    request_id TEXT NOT NULL PRIMARY KEY,
+    client_request_id TEXT NOT NULL,
+    received_at REAL NOT NULL,
+    operation TEXT NOT NULL,
+    dialect TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    org_id TEXT NOT NULL,
+    team_id TEXT,
+    user_id TEXT,
+    alias TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    stream INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    end_reason TEXT NOT NULL,
+    error_code TEXT NOT NULL,
+    cache TEXT NOT NULL,
+    input_tokens INTEGER,
+    cache_read_tokens INTEGER,
+    cache_write_tokens INTEGER,
+    cache_write_1h_tokens INTEGER,
+    output_tokens INTEGER,
+    reasoning_tokens INTEGER,
+    audio_input_tokens INTEGER,
+    audio_output_tokens INTEGER,
+    usage_source TEXT NOT NULL,
+    estimated_tokens INTEGER NOT NULL,
+    latency_us INTEGER NOT NULL,
+    ttft_us INTEGER,
+    overhead_us INTEGER NOT NULL
+);
+CREATE INDEX usage_by_key ON usage_records (key_id, received_at);
+CREATE INDEX usage_by_org ON usage_records (org_id, received_at);
+CREATE INDEX usage_by_time ON usage_records (received_at);
+
+CREATE TABLE attempts (
+    request_id TEXT NOT NULL
+        REFERENCES usage_records (request_id) ON DELETE CASCADE,
+    n INTEGER NOT NULL,
+    target TEXT NOT NULL,
+    started_us INTEGER NOT NULL,
+    duration_us INTEGER NOT NULL,
+    ttfb_us INTEGER,
+    status INTEGER,
+    outcome TEXT NOT NULL,
+    decision TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (request_id, n)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST,)
+
+
+def migrate(
+    connection: sqlite3.Connection, path: Path, migrations: Sequence[str] = MIGRATIONS
+) -> None:
+    """Bring the database up to the last of ``migrations``.
+
+    Raises:
+        SchemaTooNew: It is beyond the last one already.
+        SchemaForeign: It has tables, but none of ours.
+        MigrationFailed: The migration was rolled back; earlier ones are applied.
+    """
+    # One statement, so that both are of the same moment, whoever else is migrating.
+    version, objects = connection.execute(
+        "SELECT user_version, (SELECT count(*) FROM sqlite_master)"
+        " FROM pragma_user_version"
+    ).fetchone()
+    if version > len(migrations):
+        raise SchemaTooNew(
+            f"{path} has schema version {version}, newer than {len(migrations)}, the "
+            "last one that this version of Gandalf knows; upgrade Gandalf, or go back "
+            f"to the copy made before the upgrade, {path}.v{len(migrations)}.bak"
+        )
+    if version == 0 and objects:
+        raise SchemaForeign(
+            f"{path} holds the tables of another program (or of the Go version of "
+            "Gandalf, whose data is not read); set database.dsn to another file"
+        )
+    if 0 < version < len(migrations):
+        _back_up(connection, path.with_name(f"{path.name}.v{version}.bak"))
+    for number in range(version + 1, len(migrations) + 1):
+        _apply(connection, number, migrations[number - 1])
+
+
+def _apply(connection: sqlite3.Connection, number: int, script: str) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Another process may have been faster between the first look and the lock.
+        if _version(connection) < number:
+            for statement in _statements(script):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise MigrationFailed(
+            f"migration {number} failed and was rolled back: {error}"
+        ) from error
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def _statements(script: str) -> Iterator[str]:
+    # Not ``executescript``: it commits the open transaction before it begins.
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip():
+        yield statement
+
+
+def _back_up(connection: sqlite3.Connection, target: Path) -> None:
+    # Through SQLite: a copy of the file alone would lack what is in the WAL, and
+    # closing the file after copying it would drop SQLite's own locks on it.
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    unfinished.touch(mode=0o600)
+    with closing(sqlite3.connect(unfinished)) as copy:
+        connection.backup(copy)
+    unfinished.replace(target)
