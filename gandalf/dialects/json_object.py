@@ -1,0 +1,156 @@
+r"""A JSON object as it was sent: its governed members, and changing one in place.
+
+What a client sends reaches the upstream byte for byte, so values are read and
+replaced at their offsets, and nothing is encoded anew. That is safe only if the
+gateway and the upstream read the same value: parsers differ on which of two equal
+names counts (msgspec takes the last, others the first, some fold case), so a governed
+name that occurs twice at the top level is refused.
+
+Two ways to the same answer. Usually one regular expression finds every governed name
+exactly once, and that is it. If a name is found twice, or a name may be hidden behind
+an escape (``"mod\u0065l"``), the members of the object are walked one by one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from gandalf.domain.errors import BadRequest
+
+GOVERNED = frozenset(
+    {
+        "model",
+        "stream",
+        "stream_options",
+        "max_tokens",
+        "max_completion_tokens",
+        "n",
+        "temperature",
+        "seed",
+        "messages",
+        "input",
+    }
+)
+
+_NAMES = b"|".join(sorted(name.encode() for name in GOVERNED))
+_MEMBER = re.compile(rb'"(%b)"[ \t\n\r]*:[ \t\n\r]*' % _NAMES, re.IGNORECASE)
+# No encoder escapes ASCII letters, digits or underscores; who does so has a motive.
+_ESCAPED_LETTER = re.compile(rb"\\u00[3-7]")
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]', re.DOTALL)
+_SPACE = re.compile(rb"[ \t\n\r]*")
+
+# A walk takes about 0.3 us a token and blocks the event loop; a body that needs one
+# and has more tokens than this is no request that a client library makes.
+MAX_TOKENS = 100_000
+
+
+class Span(NamedTuple):
+    """Where a value stands: offsets of its first byte and just past its last."""
+
+    start: int
+    end: int
+
+
+def governed_members(body: bytes) -> dict[str, Span]:
+    """Return where the values of the governed names stand, ``end`` 0 if not sought.
+
+    Args:
+        body: A JSON object that has been decoded already, so known to be valid.
+
+    Raises:
+        BadRequest: A governed name occurs more than once, or the body is too
+            intricate to be sure.
+    """
+    found: dict[str, Span] = {}
+    for match in _MEMBER.finditer(body):
+        name = match[1].decode()
+        if name in found or name not in GOVERNED:
+            return _walk(body)
+        found[name] = Span(match.end(), 0)
+    if _ESCAPED_LETTER.search(body):
+        return _walk(body)
+    return found
+
+
+def value_end(body: bytes, start: int) -> int:
+    """Return the offset just past the JSON value that starts at ``start``."""
+    depth = 0
+    for token in _TOKEN.finditer(body, start):
+        mark = body[token.start()]
+        if mark in b"{[":
+            depth += 1
+        elif mark in b"}]":
+            depth -= 1
+            if depth == 0:
+                return token.end()
+        elif mark == ord('"') and depth == 0:
+            return token.end()
+        if depth < 0 or (depth == 0 and mark in b",}]"):
+            return _trim(body, start, token.start())
+    return len(body)
+
+
+def splice(body: bytes, edits: list[tuple[Span, bytes]]) -> bytes:
+    """Return ``body`` with each span replaced; all other bytes stay as they are."""
+    pieces = []
+    done = 0
+    for span, replacement in sorted(edits):
+        pieces += [body[done : span.start], replacement]
+        done = span.end
+    pieces.append(body[done:])
+    return b"".join(pieces)
+
+
+def _walk(body: bytes) -> dict[str, Span]:
+    found: dict[str, Span] = {}
+    seen: set[str] = set()
+    for name, span in _members(body):
+        folded = name.lower()
+        if folded not in GOVERNED:
+            continue
+        if folded in seen:
+            raise BadRequest(
+                f"the body has more than one {folded!r}",
+                code="duplicate_key",
+                param=folded,
+            )
+        seen.add(folded)
+        if name in GOVERNED:
+            found[name] = span
+    return found
+
+
+def _members(body: bytes) -> Iterator[tuple[str, Span]]:
+    """Yield the name and the value's place of each top-level member."""
+    depth = 0
+    name: str | None = None
+    start = 0
+    for count, token in enumerate(_TOKEN.finditer(body)):
+        if count > MAX_TOKENS:
+            raise BadRequest("the body is too intricate", code="ambiguous_body")
+        mark = body[token.start()]
+        if depth == 1:
+            if mark == ord('"') and name is None:
+                name = msgspec.json.decode(token[0], type=str)
+            elif mark == ord(":"):
+                start = token.end() + _blanks(body, token.end())
+            elif mark in b",}" and name is not None:
+                yield name, Span(start, _trim(body, start, token.start()))
+                name = None
+        if mark in b"{[":
+            depth += 1
+        elif mark in b"}]":
+            depth -= 1
+
+
+def _blanks(body: bytes, start: int) -> int:
+    found = _SPACE.match(body, start)
+    return len(found[0]) if found else 0
+
+
+def _trim(body: bytes, start: int, end: int) -> int:
+    return start + len(body[start:end].rstrip(b" \t\n\r"))

@@ -1,0 +1,98 @@
+"""Server-sent events: where one ends, and what it says.
+
+Rules, from https://html.spec.whatwg.org/multipage/server-sent-events.html:
+lines end with CRLF, LF or CR and nothing else (not U+2028); a blank line ends an
+event; a line that begins with a colon is a comment; ``data`` lines of one event are
+joined with LF; one space after the colon is not part of the value; a byte order mark
+may precede the first line. Bytes are never decoded here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_BOUNDARY = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
+_BOM = b"\xef\xbb\xbf"
+
+# An image in base64 arrives as one event; what is larger than this is an attack or a
+# bug, and would otherwise fill the memory of the gateway.
+MAX_EVENT_BYTES = 32 * 1024 * 1024
+
+
+class EventTooLarge(Exception):
+    """An event grew past ``MAX_EVENT_BYTES`` without ending."""
+
+
+class EventBuffer:
+    """Cuts a byte stream after its last complete event, in linear time."""
+
+    __slots__ = ("_pending",)
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the bytes of all events that ``data`` completes; may be empty.
+
+        Raises:
+            EventTooLarge: The event under way does not end.
+        """
+        pending = self._pending
+        if not pending and data.endswith(b"\n\n"):
+            return data
+        # A boundary may straddle the old bytes and the new, by three at the most.
+        tail = bytes(pending[-3:])
+        end = _last_boundary(tail + data) - len(tail)
+        if end <= 0:
+            pending += data
+            if len(pending) > MAX_EVENT_BYTES:
+                raise EventTooLarge
+            return b""
+        complete = bytes(pending) + data[:end] if pending else data[:end]
+        pending[:] = data[end:]
+        return complete
+
+    def flush(self) -> bytes:
+        """Return what is left when the stream ends without a last blank line."""
+        rest = bytes(self._pending)
+        self._pending.clear()
+        return rest
+
+
+def split(block: bytes) -> Iterator[bytes]:
+    """Yield the events of ``block``, each with the blank line that ends it."""
+    start = 0
+    for boundary in _BOUNDARY.finditer(block):
+        yield block[start : boundary.end()]
+        start = boundary.end()
+    if start < len(block):
+        yield block[start:]
+
+
+def data_of(event: bytes) -> bytes | None:
+    """Return the joined ``data`` of ``event``; None if it has none (a comment)."""
+    values = []
+    for line in _LINE_END.split(event.removeprefix(_BOM)):
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            values.append(value.removeprefix(b" "))
+    return b"\n".join(values) if values else None
+
+
+def event(data: bytes, name: bytes = b"") -> bytes:
+    """Return the event that says ``data``, which must hold no line end."""
+    head = b"event: %b\n" % name if name else b""
+    return b"%bdata: %b\n\n" % (head, data)
+
+
+def _last_boundary(data: bytes) -> int:
+    """Return the offset just past the last event boundary; -1 if there is none."""
+    if b"\r" not in data:
+        found = data.rfind(b"\n\n")
+        return found + 2 if found >= 0 else -1
+    end = -1
+    for boundary in _BOUNDARY.finditer(data):
+        end = boundary.end()
+    return end
