@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml requirements-dev.txt
 	then pip="$(BIN)/python -m pip"; else pip="$(PYTHON) -m pip --python $(BIN)/python"; fi; \
 	set -e; export PIP_DISABLE_PIP_VERSION_CHECK=1; \
 	$$pip install -q --require-hashes --no-deps -r requirements-dev.txt; \
-	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
 dev: install ## Install, and from now on check before every push
