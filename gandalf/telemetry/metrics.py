@@ -1,0 +1,298 @@
+"""Every metric of the gateway, and what moves it. The table is docs/operations.md.
+
+One ``Metrics`` is made at the start and handed to whoever needs it. Counting happens
+in three ways: requests that run the pipeline are observed once, from their usage
+record; pages that Quart serves are observed by the HTTP layer; and what an actor
+owns is read from it when somebody scrapes, so that it cannot drift from the truth.
+"""
+
+from __future__ import annotations
+
+import platform
+
+import trio
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from gandalf import __version__
+from gandalf.domain.errors import RateLimited
+from gandalf.domain.usage import UsageRecord, UsageSource
+from gandalf.telemetry.observed import Observed
+from gandalf.telemetry.series import OTHER, Counter, Gauge, Histogram, Read, Series
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+# The pages whose requests run the pipeline, by operation. All are POST.
+PATHS = {"chat": "/v1/chat/completions", "embeddings": "/v1/embeddings"}
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# The model label of a request whose alias has no route: clients make such names up.
+UNKNOWN_MODEL = "unknown"
+TOKEN_CLASSES = (
+    "input",
+    "cache_read",
+    "cache_write",
+    "cache_write_1h",
+    "output",
+    "reasoning",
+    "audio_input",
+    "audio_output",
+)
+
+# fmt: off
+# From a cached answer to a long generation. Whoever changes buckets breaks dashboards.
+DURATION_BUCKETS = (
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
+)
+TTFT_BUCKETS = (
+    0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75,
+    1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0,
+)
+# The gateway's own share is a fraction of a millisecond, so most of them lie there.
+OVERHEAD_BUCKETS = (
+    0.0001, 0.0002, 0.0003, 0.0005, 0.00075,
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0,
+)
+LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+# fmt: on
+
+
+class _Series:
+    """The declarations: name, help text, labels, buckets."""
+
+    def __init__(self) -> None:
+        self.requests = Counter(
+            "gandalf_requests_total",
+            "Requests by method, route pattern and the status the client got.",
+            ("method", "path", "status"),
+        )
+        self.request_duration = Histogram(
+            "gandalf_request_duration_seconds",
+            "From a request's last byte to the end of its answer.",
+            ("method", "path"),
+            buckets=DURATION_BUCKETS,
+        )
+        self.active_requests = Gauge(
+            "gandalf_active_requests", "Requests in the pipeline now."
+        )
+        self.open_connections = Gauge(
+            "gandalf_open_connections", "Client connections open now."
+        )
+        self.cache_hits = Counter(
+            "gandalf_cache_hits_total", "Answers taken from the cache."
+        )
+        self.cache_misses = Counter(
+            "gandalf_cache_misses_total", "Cacheable requests that were not in it."
+        )
+        self.ratelimit_rejects = Counter(
+            "gandalf_ratelimit_rejects_total",
+            "Requests refused because their key was out of rpm or tpm.",
+            ("type",),
+        )
+        self.tokens = Counter(
+            "gandalf_tokens_processed_total",
+            "Tokens as reported by providers, by the alias asked for.",
+            ("model", "type"),
+        )
+        self.tokens_by_class = Counter(
+            "gandalf_tokens_by_class_total",
+            "The same tokens, split into disjoint classes.",
+            ("model", "class"),
+        )
+        self.usage_missing = Counter(
+            "gandalf_usage_missing_total",
+            "Requests an upstream worked on without reporting their usage.",
+            ("target",),
+        )
+        self.ttft = Histogram(
+            "gandalf_time_to_first_token_seconds",
+            "From dispatch to the first content of the answer.",
+            ("model", "target"),
+            buckets=TTFT_BUCKETS,
+        )
+        self.overhead = Histogram(
+            "gandalf_overhead_seconds",
+            "Time of a request spent neither upstream nor on the client.",
+            buckets=OVERHEAD_BUCKETS,
+        )
+        self.upstream_duration = Histogram(
+            "gandalf_upstream_duration_seconds",
+            "Duration of one attempt at a target, whatever came of it.",
+            ("target",),
+            buckets=DURATION_BUCKETS,
+        )
+        self.attempts = Counter(
+            "gandalf_attempts_total",
+            "Attempts at targets, and targets skipped, by outcome.",
+            ("target", "outcome"),
+        )
+        self.stream_ends = Counter(
+            "gandalf_stream_end_total",
+            "Requests for a stream, by how they ended.",
+            ("reason",),
+        )
+        self.breaker_state = Gauge(
+            "gandalf_circuit_breaker_state",
+            "State of a target's breaker: 0 closed, 1 open, 2 half-open.",
+            ("provider",),
+        )
+        self.breaker_rejects = Counter(
+            "gandalf_circuit_breaker_rejects_total",
+            "Times that a target was passed over because of its breaker.",
+            ("provider",),
+        )
+        self.queue_depth = Gauge(
+            "gandalf_queue_depth", "What waits in a queue now.", ("queue",)
+        )
+        self.queue_dropped = Counter(
+            "gandalf_queue_dropped_total", "What a full queue let go.", ("queue",)
+        )
+        self.loop_lag = Histogram(
+            "gandalf_event_loop_lag_seconds",
+            "How late the event loop ran a task that was due.",
+            buckets=LAG_BUCKETS,
+        )
+        self.loop_lag_max = Gauge(
+            "gandalf_event_loop_lag_max_seconds",
+            "The longest such delay since the last scrape.",
+        )
+        self.config_version = Gauge(
+            "gandalf_config_version", "Number of configurations loaded so far."
+        )
+        self.config_reloads = Counter(
+            "gandalf_config_reload_total",
+            "Reloads of the configuration, by whether it was accepted.",
+            ("result",),
+        )
+        self.build_info = Gauge(
+            "gandalf_build_info", "What runs here; always 1.", ("version", "python")
+        )
+
+
+class Metrics(_Series):
+    """All metrics of this process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._collectors: list[Collector] = [
+            *(series for series in vars(self).values() if isinstance(series, Series)),
+            ProcessCollector(registry=None),
+            PlatformCollector(registry=None),
+        ]
+        self.registry = CollectorRegistry()
+        for collector in self._collectors:
+            self.registry.register(collector)
+
+        self._worst_lag = 0.0
+        self.loop_lag_max.watch(self._take_worst_lag)
+        self.build_info.set(1, (__version__, platform.python_version()))
+        # What can be counted shows as 0 before it happens: ``rate()`` needs that.
+        for kind in ("rpm", "tpm"):
+            self.ratelimit_rejects.add((kind,), 0)
+        for result in ("accepted", "rejected"):
+            self.config_reloads.add((result,), 0)
+
+    # Requests.
+
+    def observe(self, exchange: Observed, record: UsageRecord) -> None:
+        """Count a request that has run the pipeline. Called once, at its settlement."""
+        path = PATHS.get(record.operation, record.operation)
+        self.requests.add(("POST", path, record.status))
+        self.request_duration.observe(record.latency, ("POST", path))
+        self.overhead.observe(record.overhead)
+        if record.stream:
+            self.stream_ends.add((record.end_reason.value,))
+        if record.cache == "hit":
+            self.cache_hits.add()
+        elif record.cache == "miss":
+            self.cache_misses.add()
+        if isinstance(exchange.error, RateLimited):
+            self.ratelimit_rejects.add((exchange.error.limit,))
+        if record.attempts:
+            self._observe_attempts(record)
+            model = UNKNOWN_MODEL if exchange.route is None else exchange.route.alias
+            self._observe_usage(model, record)
+
+    def observe_page(
+        self, method: str, path: str, status: int, duration: float
+    ) -> None:
+        """Count a request that was answered outside the pipeline.
+
+        Args:
+            method: As sent; what is no method of ours counts as ``other``.
+            path: The route's pattern, never the raw path: ``unmatched`` without one.
+            status: What the client got.
+            duration: Seconds from the request's last byte to the end of its answer.
+        """
+        if method not in METHODS:
+            method = OTHER
+        self.requests.add((method, path, status))
+        self.request_duration.observe(duration, (method, path))
+
+    def _observe_attempts(self, record: UsageRecord) -> None:
+        for attempt in record.attempts:
+            self.attempts.add((attempt.target, attempt.outcome))
+            if attempt.decision != "skipped":
+                self.upstream_duration.observe(attempt.duration, (attempt.target,))
+            elif attempt.outcome == "breaker_open":
+                self.breaker_rejects.add((attempt.target,))
+
+    def _observe_usage(self, model: str, record: UsageRecord) -> None:
+        if record.ttft is not None and record.provider:
+            target = f"{record.provider}/{record.model}"
+            self.ttft.observe(record.ttft, (model, target))
+        if record.usage_source is UsageSource.PROVIDER:
+            tokens = record.tokens
+            self.tokens.add((model, "prompt"), tokens.prompt_tokens)
+            self.tokens.add((model, "completion"), tokens.completion_tokens)
+            for name in TOKEN_CLASSES:
+                if amount := getattr(tokens, name):
+                    self.tokens_by_class.add((model, name), amount)
+        elif record.usage_source is UsageSource.ESTIMATED:
+            self.usage_missing.add((_last_asked(record),))
+
+    # What owners of state tell, or let be read at each scrape.
+
+    def breaker_changed(self, target: str, state: int) -> None:
+        """Show the state of a target's breaker: 0 closed, 1 open, 2 half-open."""
+        self.breaker_state.set(state, (target,))
+
+    def config_reloaded(self, *, accepted: bool) -> None:
+        """Count a reload of the configuration."""
+        self.config_reloads.add(("accepted" if accepted else "rejected",))
+
+    def loop_lagged(self, lag: float) -> None:
+        """Note that the event loop ran a task ``lag`` seconds late."""
+        self.loop_lag.observe(lag)
+        self._worst_lag = max(self._worst_lag, lag)
+
+    def watch_queue(self, queue: str, depth: Read, dropped: Read | None = None) -> None:
+        """Show a queue's depth, and how much it has ever dropped, at each scrape."""
+        self.queue_depth.watch(depth, (queue,))
+        if dropped is not None:
+            self.queue_dropped.watch(dropped, (queue,))
+
+    # The page.
+
+    def render(self) -> bytes:
+        """Return the page in Prometheus' text format, in one go."""
+        return generate_latest(self.registry)
+
+    async def scrape(self) -> bytes:
+        """Return the page; lets other tasks run between any two metrics."""
+        parts = []
+        for collector in self._collectors:
+            parts.append(generate_latest(collector))
+            await trio.lowlevel.checkpoint()
+        return b"".join(parts)
+
+    def _take_worst_lag(self) -> float:
+        worst, self._worst_lag = self._worst_lag, 0.0
+        return worst
+
+
+def _last_asked(record: UsageRecord) -> str:
+    asked = [a.target for a in record.attempts if a.decision != "skipped"]
+    return asked[-1] if asked else OTHER

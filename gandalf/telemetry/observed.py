@@ -1,0 +1,22 @@
+"""What telemetry reads of an exchange; ``gandalf.pipeline`` fills it in."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gandalf.domain.errors import GatewayError
+from gandalf.domain.identity import Identity
+from gandalf.domain.routing import Route
+
+
+class Observed(Protocol):
+    """The part of an exchange that its usage record does not hold."""
+
+    @property
+    def identity(self) -> Identity | None: ...
+
+    @property
+    def route(self) -> Route | None: ...
+
+    @property
+    def error(self) -> GatewayError | None: ...

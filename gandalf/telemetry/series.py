@@ -1,0 +1,200 @@
+"""Counters, gauges and histograms that live in plain dictionaries.
+
+prometheus-client's own children take a lock and a Python loop over the buckets for
+every observation, and double the page with ``_created`` series. These cost a
+dictionary lookup, because they belong to the event loop's thread; prometheus-client
+collects them and writes the page.
+
+Label values are given as a tuple, in the order of the names. A series with more than
+``limit`` different tuples counts what is new under ``other``: whatever clients send,
+the page stays bounded.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+
+from prometheus_client import Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+Labels = tuple[str | int, ...]
+Read = Callable[[], float]
+"""Returns a value when the page is made. Must be quick and must not raise."""
+
+OTHER = "other"
+# A histogram of 16 buckets takes 18 lines for each set of label values, so the cap
+# bounds one metric to some thousands of lines, which is some 20 ms to write.
+MAX_SERIES = 500
+MAX_HISTOGRAMS = 200
+
+
+class Series(Collector):
+    """One metric with all its label values."""
+
+    name: str
+    label_names: tuple[str, ...]
+
+
+class _Scalar(Series):
+    """One number for each set of label values, kept here or read from its owner."""
+
+    def __init__(
+        self, name: str, help_text: str, labels: Sequence[str] = (), *, limit: int
+    ) -> None:
+        self.name = name
+        self.label_names = tuple(labels)
+        self._help = help_text
+        self._limit = limit
+        self._other: Labels = (OTHER,) * len(self.label_names)
+        self._values: dict[Labels, float] = {} if labels else {(): 0.0}
+        self._watched: dict[Labels, Read] = {}
+
+    def watch(self, read: Read, labels: Labels = ()) -> None:
+        """Show whatever ``read`` returns at the time of each scrape."""
+        self._values.pop(labels, None)
+        self._watched[labels] = read
+
+    def value(self, labels: Labels = ()) -> float:
+        """Return the present value; 0 if there is none yet."""
+        read = self._watched.get(labels)
+        return self._values.get(labels, 0.0) if read is None else read()
+
+    def _samples(self) -> Iterator[tuple[list[str], float]]:
+        for labels, value in self._values.items():
+            yield [str(label) for label in labels], value
+        for labels, read in self._watched.items():
+            yield [str(label) for label in labels], float(read())
+
+
+class Counter(_Scalar):
+    """A number that only grows."""
+
+    def __init__(
+        self,
+        name: str,
+        help_text: str,
+        labels: Sequence[str] = (),
+        *,
+        limit: int = MAX_SERIES,
+    ) -> None:
+        super().__init__(name, help_text, labels, limit=limit)
+
+    def add(self, labels: Labels = (), amount: float = 1.0) -> None:
+        """Add ``amount`` to the series of ``labels``."""
+        values = self._values
+        if labels in values:
+            values[labels] += amount
+        elif len(values) < self._limit:
+            values[labels] = amount
+        else:
+            values[self._other] = values.get(self._other, 0.0) + amount
+
+    def collect(self) -> list[Metric]:
+        family = CounterMetricFamily(self.name, self._help, labels=self.label_names)
+        for labels, value in self._samples():
+            family.add_metric(labels, value)
+        return [family]
+
+
+class Gauge(_Scalar):
+    """A number that goes up and down."""
+
+    def __init__(
+        self,
+        name: str,
+        help_text: str,
+        labels: Sequence[str] = (),
+        *,
+        limit: int = MAX_SERIES,
+    ) -> None:
+        super().__init__(name, help_text, labels, limit=limit)
+
+    def set(self, value: float, labels: Labels = ()) -> None:
+        """Replace the value of the series of ``labels``."""
+        # No ``other`` here: of two values that share it, one would be a lie.
+        if labels in self._values or len(self._values) < self._limit:
+            self._values[labels] = value
+
+    def collect(self) -> list[Metric]:
+        family = GaugeMetricFamily(self.name, self._help, labels=self.label_names)
+        for labels, value in self._samples():
+            family.add_metric(labels, value)
+        return [family]
+
+
+class _Distribution:
+    """What one histogram has seen: a count for each bucket, and the sum."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self, buckets: int) -> None:
+        self.counts = [0] * buckets
+        self.total = 0.0
+
+
+class Histogram(Series):
+    """How often a value fell into each of a fixed set of buckets."""
+
+    def __init__(
+        self,
+        name: str,
+        help_text: str,
+        labels: Sequence[str] = (),
+        *,
+        buckets: Sequence[float],
+        limit: int = MAX_HISTOGRAMS,
+    ) -> None:
+        self.name = name
+        self.label_names = tuple(labels)
+        self._help = help_text
+        self._bounds = tuple(buckets)
+        self._limit = limit
+        self._other: Labels = (OTHER,) * len(self.label_names)
+        self._seen: dict[Labels, _Distribution] = {}
+        if not labels:
+            self._admit(())
+
+    def observe(self, value: float, labels: Labels = ()) -> None:
+        """Count ``value`` in the series of ``labels``."""
+        seen = self._seen.get(labels)
+        if seen is None:
+            seen = self._admit(labels)
+        seen.counts[bisect_left(self._bounds, value)] += 1
+        seen.total += value
+
+    def count(self, labels: Labels = ()) -> int:
+        """Return how many values the series of ``labels`` has seen."""
+        seen = self._seen.get(labels)
+        return 0 if seen is None else sum(seen.counts)
+
+    def collect(self) -> list[Metric]:
+        family = HistogramMetricFamily(self.name, self._help, labels=self.label_names)
+        for labels, seen in self._seen.items():
+            family.add_metric(
+                [str(label) for label in labels], self._buckets(seen), seen.total
+            )
+        return [family]
+
+    def _admit(self, labels: Labels) -> _Distribution:
+        if len(self._seen) >= self._limit:
+            labels = self._other
+        return self._seen.setdefault(labels, _Distribution(len(self._bounds) + 1))
+
+    def _buckets(self, seen: _Distribution) -> list[tuple[str, float]]:
+        so_far = 0
+        buckets: list[tuple[str, float]] = []
+        for bound, count in zip((*self._bounds, math.inf), seen.counts, strict=True):
+            so_far += count
+            buckets.append((_written(bound), so_far))
+        return buckets
+
+
+def _written(bound: float) -> str:
+    return "+Inf" if math.isinf(bound) else repr(bound)
