@@ -3,11 +3,16 @@
 settings   every setting with its default, unit and meaning, once
 document   YAML as nodes that know their line; ``${NAME}`` put in after parsing
 convert    nodes to structs, collecting every mistake
+scalars    from a setting's text to its value
 check      what one field alone cannot tell: names, references, addresses
+problems   what is wrong, and where
 load       the way from a path to a ``Config``
 reference  docs/configuration.md, made from ``settings``
 """
 
+from gandalf.config.check import provider_type, split_address
+from gandalf.config.load import load, load_database
+from gandalf.config.problems import ConfigError, Problem
 from gandalf.config.settings import (
     Auth,
     Cache,
@@ -38,11 +43,13 @@ __all__ = [
     "Cache",
     "CircuitBreaker",
     "Config",
+    "ConfigError",
     "Database",
     "Disconnect",
     "Key",
     "Logging",
     "Metrics",
+    "Problem",
     "Provider",
     "ProviderAuth",
     "RateLimits",
@@ -56,4 +63,8 @@ __all__ = [
     "Tls",
     "Tracing",
     "Usage",
+    "load",
+    "load_database",
+    "provider_type",
+    "split_address",
 ]

@@ -1,0 +1,90 @@
+"""From the path of a configuration file to its ``Config``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import yaml
+from msgspec import inspect
+
+from gandalf.config.check import Checker
+from gandalf.config.convert import Converter, lineage
+from gandalf.config.document import place_of, read
+from gandalf.config.problems import ConfigError, Problem, Problems
+from gandalf.config.settings import Config, Database
+from gandalf.domain.secret import Secret
+
+ADMIN_KEY_VARIABLE = "GANDALF_ADMIN_KEY"
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """Return the configuration at ``path``, with ``environ`` put in, checked.
+
+    Raises:
+        ConfigError: It has problems, all of them listed.
+    """
+    problems = Problems(path)
+    converter = Converter(problems, environ)
+    config = _with_admin_key(_convert(path, read(path), Config, converter), environ)
+
+    def complain(key: str, message: str) -> None:
+        if not any(map(problems.has, lineage(key))):
+            problems.add(converter.place(key), key, message)
+
+    Checker(complain, converter.shown, problems.any_like).check(config)
+    problems.raise_if_any()
+    return config
+
+
+def load_database(path: Path, environ: Mapping[str, str]) -> Database:
+    """Return the section ``database`` of the file at ``path``, and look at no other.
+
+    So that keys can be made where the secrets of the providers are not at hand.
+
+    Raises:
+        ConfigError: The file is not YAML, or this section has problems.
+    """
+    problems = Problems(path)
+    root = read(path)
+    section: yaml.Node | None = None
+    if isinstance(root, yaml.MappingNode):
+        for name, value in root.value:
+            if name.value == "database":
+                section = value
+    elif root is not None:
+        problems.add(place_of(root), "", "expected a mapping")
+    converter = Converter(problems, environ)
+    database = _convert(path, section, Database, converter, "database")
+    problems.raise_if_any()
+    return database
+
+
+def _convert(
+    path: Path,
+    node: yaml.Node | None,
+    cls: type[T],
+    converter: Converter,
+    key: str = "",
+) -> T:
+    if node is None:
+        return cls()
+    try:
+        value: T = converter.struct(node, inspect.type_info(cls), key)
+    except RecursionError:
+        # A mapping that is merged (<<) into itself.
+        problem = Problem(str(path), None, key, "is nested too deeply")
+        raise ConfigError([problem]) from None
+    return value
+
+
+def _with_admin_key(config: Config, environ: Mapping[str, str]) -> Config:
+    key = environ.get(ADMIN_KEY_VARIABLE)
+    if config.auth.admin_key is not None or not key:
+        return config
+    auth = msgspec.structs.replace(config.auth, admin_key=Secret(key))
+    return msgspec.structs.replace(config, auth=auth)

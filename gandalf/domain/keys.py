@@ -1,0 +1,72 @@
+"""What an API key of ours looks like, and what is kept of it."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+
+import msgspec
+
+from gandalf.domain.identity import Role
+from gandalf.domain.secret import Secret
+
+KEY_PREFIX = "gnd_"
+
+# Ours have 47 characters; those of a configuration file may be longer. What is longer
+# than this is no key, and is not worth a hash.
+MAX_KEY_LENGTH = 256
+
+_SHOWN_LENGTH = 12
+_LONG_ENOUGH_TO_SHOW = 2 * _SHOWN_LENGTH
+
+
+def new_key() -> Secret:
+    """Return a fresh key: ``gnd_`` and 32 random bytes in base64url, unpadded."""
+    return Secret(KEY_PREFIX + secrets.token_urlsafe(32))
+
+
+def hash_key(token: bytes) -> str:
+    """Return what is kept in place of the key: its SHA-256 in lower-case hex.
+
+    A key is 256 random bits, so nothing slower than one SHA-256 is needed to keep
+    anyone from finding it by its hash.
+    """
+    return hashlib.sha256(token).hexdigest()
+
+
+def shown_prefix(key: Secret) -> str:
+    """Return the beginning of the key, by which its owner can tell it from others."""
+    text = key.reveal()
+    # One that somebody made up may be too short for a part of it to be told.
+    return text[:_SHOWN_LENGTH] if len(text) >= _LONG_ENOUGH_TO_SHOW else KEY_PREFIX
+
+
+class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as the database keeps it. Revoking it sets ``blocked``."""
+
+    key_id: str
+    key_hash: str
+    key_prefix: str
+    name: str = ""
+    org_id: str = "default"
+    team_id: str | None = None
+    user_id: str | None = None
+    role: Role = Role.MEMBER
+    allowed_models: tuple[str, ...] = ()
+    """Empty means every model."""
+    rpm_limit: int | None = None
+    """None means the configured default, 0 unlimited."""
+    tpm_limit: int | None = None
+    """None means the configured default, 0 unlimited."""
+    expires_at: float | None = None
+    """Unix time in seconds. None means never."""
+    blocked: bool = False
+    created_at: float
+    """Unix time in seconds."""
+    last_used_at: float | None = None
+    """Unix time in seconds, up to half a minute late. None means never."""
+
+    def usable_at(self, now: float) -> bool:
+        """Whether the key is good at the Unix time ``now``."""
+        expired = self.expires_at is not None and self.expires_at <= now
+        return not self.blocked and not expired
