@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PYTHON = $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,\
 	$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
 
-CODE := gandalf tests $(wildcard bench)
+CODE := gandalf tests .ci $(wildcard bench)
 # What `make test`, `make bench` and `make run` pass on: make test ARGS="-k shutdown -x"
 ARGS ?=
 CONFIG ?= configs/demo.yaml

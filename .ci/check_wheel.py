@@ -33,10 +33,9 @@ def build(into: Path, commit_time: str) -> Path:
     ).stdout
     subprocess.run(["tar", "-x"], input=archive, cwd=source, check=True)
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--quiet"]
         + ["--outdir", str(into), str(source)],
         check=True,
-        stdout=subprocess.DEVNULL,
         env={**os.environ, "SOURCE_DATE_EPOCH": commit_time},
     )
     [wheel] = into.glob("*.whl")
