@@ -1,0 +1,242 @@
+"""The connections to one upstream: a pool of them, and requests over it.
+
+A slot is the right to have one exchange under way. Whoever holds a slot takes the
+connection that was used last, or makes one. Slots are a counter and connections a
+stack, both changed without waiting in between, so a cancellation finds them right:
+what holds a slot gives it back in one ``except`` or in ``Response.close``.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from collections.abc import Callable
+
+import trio
+
+from gandalf.config import Timeouts
+from gandalf.http.dial import Resolver, dial, origin_of, secure, tls_context
+from gandalf.http.upstream_connection import Connection, NoAnswer
+from gandalf.providers.base import UpstreamBroken, UpstreamRequest, Watch
+
+
+class Response:
+    """An answer whose header section has arrived; holds a slot until it is closed."""
+
+    __slots__ = ("_connection", "_pool", "headers", "status")
+
+    def __init__(self, pool: Pool, connection: Connection) -> None:
+        self._pool = pool
+        self._connection: Connection | None = connection
+        self.status = connection.parser.status
+        self.headers = connection.parser.headers
+
+    async def receive(self) -> bytes:
+        """Return the body bytes that are there, waiting for some; b"" at the end.
+
+        Raises:
+            UpstreamBroken: The body broke off, or is not validly framed.
+            trio.ClosedResourceError: The response is closed.
+        """
+        connection = self._connection
+        if connection is None:
+            raise trio.ClosedResourceError
+        parser = connection.parser
+        while not parser.chunks:
+            if parser.complete:
+                return b""
+            await connection.fill()
+        return parser.take()
+
+    def close(self) -> None:
+        """Give the connection back if all was read, else close it. Idempotent."""
+        connection = self._connection
+        if connection is not None:
+            self._connection = None
+            self._pool._release(connection)
+
+
+class Pool:
+    """Sends requests to one base URL over kept-alive HTTP/1.1 connections.
+
+    Args:
+        base_url: Where to. The path is not looked at: a request's target is whole.
+        max_connections: Exchanges under way at once; more wait, first come first
+            served, and their waiting is part of the phase ``connect``.
+        keepalive_expiry: Seconds a connection may be idle and still be used.
+        tls: Whom to trust when the URL is ``https``. None: the system's authorities.
+        clock: The time, in seconds.
+
+    Raises:
+        ValueError: ``base_url`` is not an ``http`` or ``https`` URL.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        max_connections: int = 1000,
+        keepalive_expiry: float = 30.0,
+        tls: ssl.SSLContext | None = None,
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        self.origin = origin_of(base_url)
+        self.max_connections = max_connections
+        self.keepalive_expiry = keepalive_expiry
+        self._tls = (tls or tls_context()) if self.origin.secure else None
+        self._clock = clock
+        self._resolver = Resolver(self.origin.host, self.origin.port, clock)
+        self._host_field = b"host: %b\r\n" % self.origin.authority
+        self._plain_field = b"accept-encoding: identity\r\n"
+        self._idle: deque[Connection] = deque()
+        self._busy = 0
+        self._queue = trio.lowlevel.ParkingLot()
+        self._closed = False
+
+    @property
+    def open(self) -> int:
+        """Connections that are idle, in use or being made."""
+        return self._busy + len(self._idle)
+
+    @property
+    def idle(self) -> int:
+        """Connections kept for a next request."""
+        return len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for one of ``max_connections``."""
+        return len(self._queue)
+
+    async def send(
+        self, request: UpstreamRequest, timeouts: Timeouts, watch: Watch
+    ) -> Response:
+        """Send ``request`` and wait for the response's header section.
+
+        Raises:
+            UpstreamBroken: No connection, or no valid answer, or one in a content
+                coding although none was accepted.
+        """
+        response = await self.fetch(request, self._plain_field, timeouts, watch)
+        coding = response.headers.get(b"content-encoding")
+        if coding is not None and coding.lower() != b"identity":
+            # Decoding it would need a bound on what it unpacks to, on the hot path,
+            # for an upstream that does what it was told not to do.
+            response.close()
+            raise UpstreamBroken("the upstream's answer is compressed", sent=True)
+        return response
+
+    async def fetch(
+        self,
+        request: UpstreamRequest,
+        more_fields: bytes,
+        timeouts: Timeouts,
+        watch: Watch,
+    ) -> Response:
+        """Send ``request``, with ``more_fields`` in its header section, as ``send``.
+
+        The answer comes as it is, in whatever content coding.
+        """
+        head = self._render(request, more_fields)
+        if self._busy < self.max_connections:
+            self._busy += 1
+        else:
+            watch.phase("connect", timeouts.connect)
+            await self._queue.park()  # Whoever frees a slot hands it over.
+        connection = None
+        try:
+            connection = self._take_idle()
+            if connection is not None:
+                watch.phase("response_headers", timeouts.response_headers)
+                try:
+                    await connection.request(
+                        head, request.body, watch, timeouts.response_headers
+                    )
+                    return Response(self, connection)
+                except NoAnswer:
+                    # It was closed as we sent. Nothing came back, so the request goes
+                    # out once more, where this cannot be the reason.
+                    connection.close()
+            watch.phase("connect", timeouts.connect)
+            connection = await self._connect()
+            watch.phase("response_headers", timeouts.response_headers)
+            await connection.request(
+                head, request.body, watch, timeouts.response_headers
+            )
+            return Response(self, connection)
+        except BaseException:
+            if connection is not None:
+                connection.close()
+            self._free_slot()
+            raise
+
+    def close(self) -> None:
+        """Close what is idle now and the rest when it becomes so. Idempotent.
+
+        Requests are served still: one may be on its way here when the configuration
+        that it was routed by is replaced.
+        """
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def close_expired(self) -> None:
+        """Close the connections that have been idle for too long."""
+        idle = self._idle
+        horizon = self._clock() - self.keepalive_expiry
+        while idle and idle[0].idle_since <= horizon:
+            idle.popleft().close()
+
+    def _render(self, request: UpstreamRequest, more_fields: bytes) -> bytes:
+        fields = b"".join([b"%b: %b\r\n" % field for field in request.headers])
+        head = b"%b %b HTTP/1.1\r\n%b%b%bcontent-length: %d\r\n\r\n" % (
+            request.method,
+            request.target,
+            self._host_field,
+            more_fields,
+            fields,
+            len(request.body),
+        )
+        lines = len(request.headers) + more_fields.count(b"\r\n") + 4
+        if head.count(b"\n") != lines or head.count(b"\r") != lines:
+            # Most often a key that was read from a file, with the line's end.
+            raise UpstreamBroken("a header field holds a line break", sent=False)
+        return head
+
+    async def _connect(self) -> Connection:
+        wire = await dial(self._resolver)
+        if self._tls is None:
+            return Connection(wire, None)
+        return Connection(wire, await secure(wire, self._tls, self.origin.host))
+
+    def _take_idle(self) -> Connection | None:
+        idle = self._idle
+        if not idle:
+            return None
+        horizon = self._clock() - self.keepalive_expiry
+        while idle:
+            connection = idle.pop()
+            if connection.idle_since > horizon and connection.quiet():
+                return connection
+            connection.close()
+        return None
+
+    def _release(self, connection: Connection) -> None:
+        if connection.reusable and not self._closed:
+            connection.idle_since = self._clock()
+            self._idle.append(connection)
+            # The least used ones sink to the bottom, where no request finds them.
+            if (
+                self._idle[0].idle_since
+                <= connection.idle_since - self.keepalive_expiry
+            ):
+                self.close_expired()
+        else:
+            connection.close()
+        self._free_slot()
+
+    def _free_slot(self) -> None:
+        if self._queue:
+            self._queue.unpark()
+        else:
+            self._busy -= 1

@@ -1,0 +1,155 @@
+"""HTTP/1.1 on one connection to an upstream: a request, its response, the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+
+from gandalf.http.lone_cancelled import lone_cancelled
+from gandalf.http.response_parser import ResponseParser
+from gandalf.http.wire import READ_SIZE, Wire
+from gandalf.providers.base import UpstreamBroken, Watch
+
+# A request up to this size is handed over in one go before the answer is looked for.
+# A socket's buffers take that much over TLS, where it cannot be asked what they take,
+# even if the upstream reads nothing; without TLS, more is only tried.
+SENT_AT_ONCE = 64 * 1024
+SENT_AT_ONCE_TLS = 16 * 1024
+
+# Larger ones go in pieces of this size; each that is taken renews the time limit.
+PIECE = 64 * 1024
+
+
+class NoAnswer(UpstreamBroken):
+    """The connection ended without a single byte of an answer."""
+
+
+class Connection:
+    """Carries one exchange at a time. Whoever holds it may use it, nobody else.
+
+    Args:
+        wire: The TCP connection.
+        tls: The TLS connection over it, if there is one.
+    """
+
+    __slots__ = ("_request_sent", "_stream", "_tls", "_wire", "idle_since", "parser")
+
+    def __init__(self, wire: Wire, tls: trio.SSLStream[Wire] | None) -> None:
+        self._wire = wire
+        self._tls = tls
+        self._stream = wire if tls is None else tls
+        self._request_sent = True
+        self.parser = ResponseParser()
+        self.idle_since = 0.0
+
+    async def request(
+        self, head: bytes, body: bytes, watch: Watch, limit: float | None
+    ) -> None:
+        """Send a request and read up to the end of the response's header section.
+
+        Args:
+            head: The request line and the header section.
+            body: The body.
+            watch: Gets the phase ``response_headers`` again as the upload goes on.
+            limit: How long that phase may last.
+
+        Raises:
+            UpstreamBroken: There is no valid response.
+            NoAnswer: There is nothing at all.
+        """
+        parser = self.parser
+        parser.begin(head_request=head.startswith(b"HEAD "))
+        if self._tls is None and len(body) <= SENT_AT_ONCE:
+            data = head + body
+            sent = self._wire.try_send(data)
+            if sent < len(data):
+                await self._upload((memoryview(data)[sent:],), watch, limit)
+        elif len(body) <= SENT_AT_ONCE_TLS:
+            await self._send(head + body)
+        else:
+            await self._upload((head, body), watch, limit)
+        while not parser.status:
+            await self.fill()
+
+    async def fill(self) -> None:
+        """Read what has arrived of the response, waiting for some.
+
+        Raises:
+            UpstreamBroken: The response broke off, or is not valid.
+            NoAnswer: It did not even begin.
+        """
+        parser = self.parser
+        try:
+            data = await self._stream.receive_some(READ_SIZE)
+        except trio.BrokenResourceError:
+            if not parser.silent:
+                raise UpstreamBroken(
+                    "the connection broke during the answer", sent=True
+                ) from None
+            data = b""
+        if not data and parser.silent:
+            raise NoAnswer("the upstream closed the connection unanswered", sent=True)
+        parser.feed(data)
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the exchange left the connection fit for another one."""
+        parser = self.parser
+        return parser.complete and parser.reusable and self._request_sent
+
+    def quiet(self) -> bool:
+        """Whether nothing has come while the connection was idle: it is still good."""
+        # trio does not show what TLS has received and not yet decrypted, but such
+        # bytes would become the beginning of the next response.
+        if self._tls is not None and self._tls._incoming.pending:
+            return False
+        return self._wire.quiet()
+
+    def close(self) -> None:
+        """Close at once, without TLS's farewell. Synchronous, idempotent."""
+        self._wire.close()
+
+    async def _upload(
+        self, parts: Sequence[bytes | memoryview], watch: Watch, limit: float | None
+    ) -> None:
+        """Send ``parts`` while reading the answer, which may come before their end.
+
+        Otherwise an upstream that has refused the request and reads no more of it
+        would wait for us to read, and we for it. What it did not take is dropped,
+        unless its answer is a good one: then it is reading still.
+        """
+        broken: UpstreamBroken | None = None
+        self._request_sent = False
+        with lone_cancelled():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send_pieces, parts, watch, limit)
+                try:
+                    while not self.parser.status:
+                        await self.fill()
+                except UpstreamBroken as error:
+                    broken = error
+                if broken is not None or self.parser.status >= 300:
+                    self._wire.stop_sending()
+        if broken is not None:
+            raise broken
+
+    async def _send_pieces(
+        self, parts: Sequence[bytes | memoryview], watch: Watch, limit: float | None
+    ) -> None:
+        for part in parts:
+            with memoryview(part) as whole:
+                for start in range(0, len(whole), PIECE):
+                    await self._send(whole[start : start + PIECE])
+                    if not self._wire.sending:
+                        return
+                    watch.phase("response_headers", limit)
+        self._request_sent = True
+
+    async def _send(self, data: bytes | memoryview) -> None:
+        try:
+            await self._stream.send_all(data)
+        except trio.BrokenResourceError:
+            # TLS is at odds with the other side; reading finds out, as after any
+            # other failure to send.
+            self._wire.stop_sending()
