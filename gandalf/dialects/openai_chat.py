@@ -217,7 +217,7 @@ class _ChoiceView(msgspec.Struct):
 class _AnswerView(msgspec.Struct):
     choices: list[_ChoiceView] = []
     usage: _UsageView | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw(b"")
 
 
 _decode_answer = msgspec.json.Decoder(_AnswerView).decode
@@ -271,8 +271,9 @@ def _rest(total: int | None, *parts: int | None) -> int | None:
     return max(0, total - sum(part or 0 for part in parts))
 
 
-def _meant(raw: msgspec.Raw | None) -> bytes | None:
-    return None if raw is None or bytes(raw) == b"null" else bytes(raw)
+def _meant(raw: msgspec.Raw) -> bytes | None:
+    """Return what ``raw`` says, if it is there and not null."""
+    return bytes(raw) if bytes(raw) not in (b"", b"null") else None
 
 
 # Streams.

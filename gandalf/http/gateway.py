@@ -64,6 +64,8 @@ class Gateway:
             error = GatewayError()
         finally:
             self.in_flight.discard(exchange)
+            if exchange.draining is not None:
+                exchange.draining.give_back()
         if error is not None and not exchange.client_left:
             await responder.fail(error)
 
@@ -79,4 +81,3 @@ def request_id(headers: Headers) -> str:
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given.decode()
     return new_id()
-

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import trio
+
 from gandalf.dialects import openai_chat
 from gandalf.domain.errors import GatewayError, MethodNotAllowed
 from gandalf.http.channel import Channel
@@ -38,9 +40,12 @@ class ExchangeResponder:
         if isinstance(reply.body, bytes):
             return
         await self._open_stream(reply.status)
+        exchange = self._exchange
         receive, send = reply.body.receive, self._channel.send
         while data := await receive():
+            before = trio.current_time()
             await send(data)
+            exchange.client_time += trio.current_time() - before
 
     async def finish(self, reply: Reply) -> None:
         if not isinstance(reply.body, bytes):
@@ -83,9 +88,18 @@ class ExchangeResponder:
         exchange = self._exchange
         return [
             (b"x-request-id", exchange.request_id.encode()),
+            *_attempt_headers(exchange),
             *exchange.reply_headers,
             *SECURITY_HEADERS,
         ]
+
+
+def _attempt_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    sent = [a for a in exchange.attempts if a.decision != "skipped"]
+    headers = [(b"x-gandalf-attempts", b"%d" % len(sent))]
+    if sent:
+        headers.append((b"x-gandalf-target", sent[-1].target.encode()))
+    return headers
 
 
 def error_headers(error: GatewayError) -> list[tuple[bytes, bytes]]:

@@ -7,12 +7,21 @@ from typing import Protocol
 
 import trio
 
+from gandalf.actors.response_cache import Capture
 from gandalf.dialects.openai_chat import Call
 from gandalf.domain.errors import GatewayError
 from gandalf.domain.identity import Identity, Limits
 from gandalf.domain.routing import Route, Target
 from gandalf.domain.usage import Attempt, EndReason, TokenUsage
+from gandalf.pipeline.drains import Drains
 from gandalf.providers.base import Headers
+
+
+class Served(Protocol):
+    """The attempt whose answer the client gets."""
+
+    def settle(self, exchange: Exchange) -> None:
+        """Let go of the upstream and note how it ended."""
 
 
 class Body(Protocol):
@@ -65,17 +74,25 @@ class Exchange:
     estimated_tokens: int = 0
     # cache_lookup
     cache: str = "bypass"
+    capture: Capture | None = None
+    """Takes what the client gets, if it may be kept for the response cache."""
+    saved: TokenUsage | None = None
+    """What an answer from the cache took when it was made."""
     # route
     route: Route | None = None
     targets: tuple[Target, ...] = ()
     """In the order to try them."""
     # dispatch
     dispatching: bool = False
+    dispatched_at: float = 0.0
+    served: Served | None = None
     attempts: list[Attempt] = field(default_factory=list)
     served_by: Target | None = None
     """The target whose answer the client gets."""
     usage: TokenUsage | None = None
     """None until an upstream has reported it."""
+    finish_reason: str | None = None
+    """What the model said of the end of its answer. None: it did not, or not yet."""
     upstream_worked: bool = False
     """Whether an upstream may have spent tokens on this, reported or not."""
     ttft: float | None = None
@@ -96,18 +113,21 @@ class Exchange:
     error: GatewayError | None = None
     end_reason: EndReason | None = None
     """Set by the pipeline before the first ``settle``."""
-    on_client_left: str = "cancel"
-    """What the HTTP layer does when the client leaves: ``cancel``, or ``drain``: let
-    the exchange run on for ``drain_seconds`` with nobody to hear it."""
-    drain_seconds: float = 0.0
+    drains: Drains | None = None
+    """Who allows the exchange to run on, with nobody to hear it, once its client has
+    left. None: it is cancelled."""
+    draining: Drains | None = None
+    """Who allowed it, once it does."""
 
     def hang_up(self) -> None:
         """Tell the exchange that its client has left. Synchronous, idempotent."""
         if self.client_left:
             return
         self.client_left = True
-        if self.on_client_left == "drain":
-            self.scope.deadline = trio.current_time() + self.drain_seconds
+        seconds = self.drains.take() if self.drains is not None else 0.0
+        if seconds > 0:
+            self.draining = self.drains
+            self.scope.deadline = trio.current_time() + seconds
         else:
             self.stop(EndReason.CLIENT_DISCONNECT)
 

@@ -1,0 +1,131 @@
+"""An exchange behind Quart: under any ASGI server, and under Quart's own test client.
+
+The exchange runs *around* the sending of its answer, at the ASGI level: a Quart body
+generator that is cancelled before its first chunk never runs its ``finally``, and
+what it should have settled is lost.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+from quart import Request, Response
+from quart.asgi import ASGIHTTPConnection
+from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIHTTPConnection
+
+from gandalf.http.channel import HeaderList
+from gandalf.http.gateway import Gateway
+from gandalf.http.responder import ExchangeResponder
+from gandalf.pipeline.exchange import Exchange
+
+
+class ExchangeResponse(Response):
+    """What a view returns to have its exchange run and answered."""
+
+    def __init__(self, gateway: Gateway, exchange: Exchange, interval: float) -> None:
+        super().__init__()
+        self.timeout = None
+        self.gateway = gateway
+        self.exchange = exchange
+        self.keep_alive_interval = interval
+
+
+class ExchangeConnection(TrioASGIHTTPConnection):
+    """One ASGI request; tells an exchange that its client left, instead of killing it.
+
+    So that a provider that bills the rest anyway may be read to the end.
+    """
+
+    def __init__(self, app: QuartTrio, scope: HTTPScope) -> None:
+        super().__init__(app, scope)
+        self._exchange: Exchange | None = None
+
+    async def handle_messages(  # type: ignore[override] # as quart-trio's own
+        self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
+    ) -> None:
+        await ASGIHTTPConnection.handle_messages(self, request, receive)
+        if self._exchange is not None:
+            self._exchange.hang_up()
+        else:
+            nursery.cancel_scope.cancel()
+
+    async def _send_response(self, send: ASGISendCallable, response: Any) -> None:  # noqa: ANN401 - Quart's signature
+        if not isinstance(response, ExchangeResponse):
+            await super()._send_response(send, response)
+            return
+        self._exchange = exchange = response.exchange
+        channel = AsgiChannel(exchange, send)
+        responder = ExchangeResponder(exchange, channel)
+        async with trio.open_nursery() as nursery:
+            interval = response.keep_alive_interval
+            nursery.start_soon(_keep_alive, channel, responder, interval)
+            await response.gateway.answer(exchange, responder)
+            nursery.cancel_scope.cancel()
+
+
+class AsgiChannel:
+    """A response through an ASGI server's ``send``."""
+
+    def __init__(self, exchange: Exchange, send: ASGISendCallable) -> None:
+        self._exchange = exchange
+        self._send = send
+        self.started = False
+        self.busy = False
+        """Whether a send is under way; another must not be begun beside it."""
+        self.silent_since = trio.current_time()
+
+    async def whole(self, status: int, headers: HeaderList, body: bytes) -> None:
+        length = (b"content-length", b"%d" % len(body))
+        await self._start(status, [*headers, length])
+        await self._body(body, more=False)
+
+    async def start(self, status: int, headers: HeaderList) -> None:
+        await self._start(status, list(headers))
+
+    async def send(self, data: bytes) -> None:
+        await self._body(data, more=True)
+
+    async def end(self, data: bytes) -> None:
+        await self._body(data, more=False)
+
+    async def abort(self, data: bytes) -> None:
+        # A body that is never completed: the server must close the connection.
+        await self._body(data, more=True)
+
+    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.started = True
+        await self._event(
+            {"type": "http.response.start", "status": status, "headers": headers}
+        )
+
+    async def _body(self, data: bytes, *, more: bool) -> None:
+        await self._event(
+            {"type": "http.response.body", "body": data, "more_body": more}
+        )
+
+    async def _event(self, event: Any) -> None:  # noqa: ANN401 - one of ASGI's dicts
+        if self._exchange.client_left:
+            return
+        self.busy = True
+        try:
+            await self._send(event)
+        finally:
+            self.busy = False
+        self.silent_since = trio.current_time()
+
+
+async def _keep_alive(
+    channel: AsgiChannel, responder: ExchangeResponder, interval: float
+) -> None:
+    while True:
+        await trio.sleep_until(channel.silent_since + interval)
+        if trio.current_time() < channel.silent_since + interval:
+            continue
+        if channel.busy:
+            await trio.sleep(interval)
+        else:
+            await responder.keep_alive()
+            channel.silent_since = trio.current_time()

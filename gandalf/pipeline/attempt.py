@@ -1,0 +1,205 @@
+"""One send to one target, up to the first content of its answer, and to its end."""
+
+from __future__ import annotations
+
+import trio
+
+from gandalf.actors.breakers import Permit
+from gandalf.dialects.openai_chat import read_answer
+from gandalf.domain.errors import UpstreamError, UpstreamTimeout
+from gandalf.domain.routing import Target
+from gandalf.domain.usage import Attempt, EndReason
+from gandalf.pipeline.exchange import Exchange, Reply
+from gandalf.pipeline.stream_body import StreamBody
+from gandalf.pipeline.verdict import error_of, hidden_error
+from gandalf.providers.base import (
+    Provider,
+    Upstream,
+    UpstreamBroken,
+    UpstreamResponse,
+    Watch,
+)
+
+# A whole answer larger than this does not come from a model.
+MAX_ANSWER_BYTES = 128 * 1024 * 1024
+# As much of an error body as is worth relaying.
+MAX_ERROR_BYTES = 64 * 1024
+
+
+class Sending:
+    """Sends to one target. ``run`` returns what it serves, or raises UpstreamError."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        target: Target,
+        provider: Provider,
+        upstream: Upstream,
+        permit: Permit,
+    ) -> None:
+        self._exchange = exchange
+        self._target = target
+        self._provider = provider
+        self._upstream = upstream
+        self._permit = permit
+        self._response: UpstreamResponse | None = None
+        self._started_at = trio.current_time()
+        self.attempt = Attempt(
+            target=target.name, started=self._started_at - exchange.received_at
+        )
+        exchange.attempts.append(self.attempt)
+
+    async def run(self) -> Served:
+        """Send the request and wait for the answer, or for a stream's first content.
+
+        Raises:
+            UpstreamError: There is no answer; nothing of it reached the client.
+        """
+        timeouts = self._provider.timeouts
+        total = timeouts.total
+        watch = Watch(
+            trio.CancelScope(),
+            self._started_at + total if total is not None else float("inf"),
+        )
+        served: Served | None = None
+        try:
+            with watch.scope:
+                served = await self._answer(watch)
+            if served is None:
+                raise UpstreamTimeout(self._provider.name, watch.name, watch.limit)
+        except UpstreamBroken as broken:
+            error = UpstreamError(self._provider.name, str(broken))
+            self._note(error.code, str(broken))
+            raise error from broken
+        except UpstreamError as error:
+            status = error.upstream_status
+            self._note(f"upstream_{status}" if status else error.code, error.message)
+            raise
+        except trio.Cancelled:
+            # The client has left, or we are stopping. What was sent may be billed.
+            self._exchange.upstream_worked = watch.name != "connect"
+            self._note(str(self._exchange.cut or EndReason.CLIENT_DISCONNECT), "")
+            raise
+        finally:
+            if served is None and self._response is not None:
+                self._response.close()
+        return served
+
+    async def _answer(self, watch: Watch) -> Served:
+        exchange = self._exchange
+        call = exchange.call
+        assert call is not None  # noqa: S101 - read_call comes before dispatch
+        body = call.body_for(self._target.model)
+        request = self._provider.request(call.operation, self._target.model, body)
+        before = trio.current_time()
+        response = await self._upstream.send(request, self._provider.timeouts, watch)
+        now = trio.current_time()
+        exchange.upstream_time += now - before
+        self._response = response
+        self.attempt.status = response.status
+        self.attempt.ttfb = now - self._started_at
+        if response.status != 200:
+            raise await self._refusal(response, watch)
+        if call.stream:
+            return await self._stream(response, watch)
+        return await self._whole(response, watch)
+
+    async def _refusal(self, response: UpstreamResponse, watch: Watch) -> UpstreamError:
+        body = b""
+        watch.phase("idle", self._provider.timeouts.idle)
+        try:
+            while len(body) < MAX_ERROR_BYTES and (piece := await response.receive()):
+                body += piece
+        except UpstreamBroken:
+            pass  # The status is known, and says more than the missing text would.
+        return error_of(self._provider.name, response.status, response.headers, body)
+
+    async def _whole(self, response: UpstreamResponse, watch: Watch) -> Served:
+        exchange = self._exchange
+        pieces: list[bytes] = []
+        size = 0
+        before = trio.current_time()
+        watch.phase("idle", self._provider.timeouts.idle)
+        while piece := await response.receive():
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_ANSWER_BYTES:
+                raise UpstreamError(self._provider.name, "the answer is too large")
+            watch.phase("idle", self._provider.timeouts.idle)
+        now = trio.current_time()
+        exchange.upstream_time += now - before
+        body = b"".join(pieces)
+        answer = read_answer(body)
+        if answer is None:
+            raise UpstreamError(self._provider.name, "the answer is not JSON")
+        if answer.error is not None:
+            raise hidden_error(self._provider.name, answer.error)
+        exchange.usage = answer.usage
+        exchange.finish_reason = answer.finish_reason
+        if exchange.capture is not None:
+            exchange.capture.add(body)
+        return self._serve(response, Reply(200, b"application/json", body))
+
+    async def _stream(self, response: UpstreamResponse, watch: Watch) -> Served:
+        content_type = response.headers.get(b"content-type", b"")
+        if content_type and not content_type.startswith(b"text/event-stream"):
+            raise UpstreamError(self._provider.name, "the answer is not a stream")
+        body = StreamBody(
+            self._exchange, self._provider, response, watch.total_deadline
+        )
+        watch.phase("first_token", self._provider.timeouts.first_token)
+        await body.wait_content()
+        return self._serve(response, Reply(200, b"text/event-stream", body))
+
+    def _serve(self, response: UpstreamResponse, reply: Reply) -> Served:
+        exchange = self._exchange
+        exchange.ttft = trio.current_time() - exchange.dispatched_at
+        exchange.served_by = self._target
+        exchange.upstream_worked = True
+        self.attempt.decision = "answer"
+        exchange.served = Served(
+            reply, response, self.attempt, self._permit, self._started_at
+        )
+        return exchange.served
+
+    def _note(self, outcome: str, reason: str) -> None:
+        self.attempt.outcome = outcome
+        self.attempt.reason = reason[:200]
+        self.attempt.duration = trio.current_time() - self._started_at
+
+
+class Served:
+    """The attempt whose answer the client gets, until the exchange is over."""
+
+    def __init__(
+        self,
+        reply: Reply,
+        response: UpstreamResponse,
+        attempt: Attempt,
+        permit: Permit,
+        started_at: float,
+    ) -> None:
+        self.reply = reply
+        self._response = response
+        self._attempt = attempt
+        self._permit = permit
+        self._started_at = started_at
+
+    def settle(self, exchange: Exchange) -> None:
+        """Let go of the upstream; note how it ended, and tell the breaker."""
+        self._response.close()
+        self._attempt.duration = trio.current_time() - self._started_at
+        body = self.reply.body
+        if isinstance(body, StreamBody):
+            body.note(exchange)
+        if isinstance(exchange.error, UpstreamError):
+            self._attempt.outcome = exchange.error.code
+            self._attempt.reason = exchange.error.message[:200]
+            self._permit.failure(1.0)
+        elif exchange.end_reason is EndReason.COMPLETE:
+            self._attempt.outcome = "served"
+            self._permit.success()
+        else:
+            # Its client left or we are stopping: that says nothing of the upstream.
+            self._attempt.outcome = str(exchange.end_reason)
+            self._permit.release()

@@ -1,0 +1,166 @@
+"""Sends the request to its targets in order until one answers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import NamedTuple
+
+import trio
+
+from gandalf.actors.breakers import Breakers
+from gandalf.actors.retry_budget import RetryBudget
+from gandalf.actors.routes import RouteTable, Snapshot
+from gandalf.config import Config
+from gandalf.domain.errors import GatewayError, UpstreamError, UpstreamUnavailable
+from gandalf.domain.routing import Target
+from gandalf.domain.usage import Attempt
+from gandalf.pipeline.attempt import Sending, Served
+from gandalf.pipeline.drains import Drains
+from gandalf.pipeline.exchange import Exchange, Reply
+from gandalf.pipeline.verdict import Verdict, judge
+
+
+class _Failure(NamedTuple):
+    target: Target
+    error: UpstreamError
+    verdict: Verdict
+    attempt: Attempt
+
+
+class Dispatch:
+    """Tries targets until one has produced the first content of its answer.
+
+    That content is the point of no return: before it the next target may be tried,
+    after it the client has part of an answer and a failure can only end it. Each
+    target is asked once, in order; if all fail, those that may recover are asked again
+    after a pause, within ``retries.max_attempts`` and the retry budget.
+    """
+
+    def __init__(
+        self,
+        routes: RouteTable,
+        breakers: Breakers,
+        retry_budget: RetryBudget,
+        current: Callable[[], Config],
+        *,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._routes = routes
+        self._breakers = breakers
+        self._retry_budget = retry_budget
+        self._current = current
+        self._uniform = uniform
+        self._drains: dict[str, Drains] = {}
+
+    async def enter(self, exchange: Exchange) -> Reply | None:
+        snapshot = self._routes.current
+        exchange.dispatching = True
+        exchange.dispatched_at = trio.current_time()
+        self._retry_budget.note_request()
+        failures: list[_Failure] = []
+        for target in exchange.targets:
+            served = await self._try(exchange, snapshot, target, failures)
+            if served is not None:
+                return served.reply
+        served = await self._try_again(exchange, snapshot, failures)
+        if served is not None:
+            return served.reply
+        raise _final(exchange, failures)
+
+    def settle(self, exchange: Exchange) -> None:
+        if exchange.served is not None:
+            exchange.served.settle(exchange)
+
+    # One target.
+
+    async def _try(
+        self,
+        exchange: Exchange,
+        snapshot: Snapshot,
+        target: Target,
+        failures: list[_Failure],
+    ) -> Served | None:
+        """Return the answer of ``target``, or None having noted why there is none.
+
+        Raises:
+            UpstreamError: No other target is to be tried.
+        """
+        permit = self._breakers.admit(target.name)
+        if permit is None:
+            exchange.attempts.append(_skipped(exchange, target, "breaker_open"))
+            return None
+        provider = snapshot.providers[target.provider]
+        exchange.drains = self._drains_of(provider.name, snapshot)
+        sending = Sending(
+            exchange, target, provider, snapshot.upstreams[provider.name], permit
+        )
+        try:
+            served = await sending.run()
+        except UpstreamError as error:
+            verdict = judge(error)
+            failures.append(_Failure(target, error, verdict, sending.attempt))
+            if verdict.weight > 0:
+                permit.failure(verdict.weight)
+            if verdict.bench > 0:
+                self._breakers.bench(target.name, verdict.bench, error.code)
+            sending.attempt.decision = "failover" if verdict.failover else "give_up"
+            if not verdict.failover:
+                raise
+            return None
+        finally:
+            if exchange.served is None:
+                permit.release()
+        return served
+
+    def _drains_of(self, provider: str, snapshot: Snapshot) -> Drains:
+        disconnect = snapshot.providers[provider].on_client_disconnect
+        drains = self._drains.get(provider)
+        if drains is None or drains.disconnect != disconnect:
+            drains = self._drains[provider] = Drains(disconnect)
+        return drains
+
+    # All targets have failed once.
+
+    async def _try_again(
+        self, exchange: Exchange, snapshot: Snapshot, failures: list[_Failure]
+    ) -> Served | None:
+        settings = self._current().retries
+        pending = [failure for failure in failures if failure.verdict.retry]
+        delay = settings.base_delay
+        while pending and len(failures) < settings.max_attempts:
+            again = min(pending, key=lambda failure: failure.error.retry_after or 0.0)
+            pause = self._uniform(0, delay) + (again.error.retry_after or 0.0)
+            if pause > settings.max_delay or not self._retry_budget.allow_retry():
+                return None
+            again.attempt.decision = "retry"
+            await trio.sleep(pause)
+            known = len(failures)
+            served = await self._try(exchange, snapshot, again.target, failures)
+            if served is not None:
+                return served
+            pending.remove(again)
+            pending += [new for new in failures[known:] if new.verdict.retry]
+            delay = min(delay * 2, settings.max_delay)
+        return None
+
+
+def _skipped(exchange: Exchange, target: Target, why: str) -> Attempt:
+    return Attempt(
+        target=target.name,
+        started=trio.current_time() - exchange.received_at,
+        outcome=why,
+        decision="skipped",
+    )
+
+
+def _final(exchange: Exchange, failures: list[_Failure]) -> GatewayError:
+    """Return what the client is told when no target has answered."""
+    if not failures:
+        return UpstreamUnavailable(
+            "", "no target of this model may be tried now", retry_after=1.0
+        )
+    failures[-1].attempt.decision = "give_up"
+    # The rate limit of one target is no reason to wait if another one just failed:
+    # the worst of them is what the client should know, the latest among equals.
+    return max(reversed(failures), key=lambda failure: failure.error.status).error

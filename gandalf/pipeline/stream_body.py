@@ -1,0 +1,144 @@
+"""A streamed answer on its way from an upstream to the client."""
+
+from __future__ import annotations
+
+import contextlib
+
+import trio
+
+from gandalf.dialects.openai_chat import DONE, ChatStream
+from gandalf.dialects.sse import EventTooLarge
+from gandalf.domain.errors import GatewayError, UpstreamError, UpstreamTimeout
+from gandalf.pipeline.exchange import Exchange
+from gandalf.pipeline.verdict import hidden_error
+from gandalf.providers.base import Provider, UpstreamBroken, UpstreamResponse
+
+# Seconds that a finished answer's usage or end marker may take. Some upstreams send
+# neither, and keep the connection open.
+GRACE_AFTER_FINISH = 5.0
+# Seconds to wait, after the end marker, for the end of the response: it makes the
+# connection usable for the next request, and has nearly always come already.
+GRACE_FOR_END = 0.05
+
+
+class StreamBody:
+    """What the client gets of one upstream's stream, as it comes.
+
+    Complete only if the upstream says so, by its end marker or by the finish reason
+    of every choice; any other end is an error.
+    """
+
+    ending = DONE
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        provider: Provider,
+        response: UpstreamResponse,
+        total_deadline: float,
+    ) -> None:
+        call = exchange.call
+        assert call is not None  # noqa: S101 - read_call comes before dispatch
+        self._exchange = exchange
+        self._provider = provider
+        self._response = response
+        self._total_deadline = total_deadline
+        self._choices = call.n
+        self._stream = ChatStream(strip_usage=not call.include_usage)
+        self._held: list[bytes] = []
+        self._ended = False
+        self._failure: GatewayError | None = None
+
+    async def wait_content(self) -> None:
+        """Read until the answer's first content; hold what comes before it.
+
+        Raises:
+            UpstreamError: There will be none.
+        """
+        stream = self._stream
+        while not (stream.content_seen or self._ended):
+            await self._read()
+            if self._failure is not None:
+                raise self._failure
+
+    async def receive(self) -> bytes:
+        """Return what the upstream has sent since; b"" once it is complete.
+
+        Raises:
+            UpstreamError: It broke off.
+        """
+        while not self._held:
+            if self._failure is not None:
+                raise self._failure
+            if self._ended:
+                return b""
+            await self._read_within_limits()
+        data = b"".join(self._held)
+        self._held.clear()
+        if self._exchange.capture is not None:
+            self._exchange.capture.add(data)
+        return data
+
+    def note(self, exchange: Exchange) -> None:
+        """Write what the stream has told of itself into the exchange."""
+        exchange.usage = self._stream.usage
+        exchange.finish_reason = self._stream.finish_reason
+
+    async def _read_within_limits(self) -> None:
+        timeouts = self._provider.timeouts
+        finished = self._stream.finished(self._choices)
+        limit = GRACE_AFTER_FINISH if finished else timeouts.idle
+        with trio.CancelScope() as scope:
+            scope.deadline = self._total_deadline
+            if limit is not None:
+                scope.deadline = min(scope.deadline, trio.current_time() + limit)
+            await self._read()
+        if not scope.cancelled_caught:
+            return
+        if finished:
+            self._ended = True
+        elif trio.current_time() >= self._total_deadline:
+            raise UpstreamTimeout(self._provider.name, "total", timeouts.total or 0.0)
+        else:
+            raise UpstreamTimeout(self._provider.name, "idle", limit or 0.0)
+
+    async def _read(self) -> None:
+        """Read once from the upstream and sort out what came."""
+        before = trio.current_time()
+        try:
+            data = await self._response.receive()
+        except UpstreamBroken as broken:
+            self._end(str(broken))
+            return
+        finally:
+            self._exchange.upstream_time += trio.current_time() - before
+        try:
+            visible = self._stream.feed(data) if data else self._stream.flush()
+        except EventTooLarge:
+            self._failure = UpstreamError(
+                self._provider.name, "an event of the stream is too large"
+            )
+            return
+        if visible:
+            self._held.append(visible)
+        if self._stream.error is not None:
+            self._failure = hidden_error(self._provider.name, self._stream.error)
+        elif self._stream.done:
+            await self._end_response()
+        elif not data:
+            self._end("the upstream ended the stream early")
+
+    async def _end_response(self) -> None:
+        self._ended = True
+        with trio.move_on_after(GRACE_FOR_END):
+            # If it breaks now, all that matters has come; it is not kept.
+            with contextlib.suppress(UpstreamBroken):
+                await self._response.receive()
+
+    def _end(self, how: str) -> None:
+        # A finish reason for every choice completes an answer; an end marker that
+        # never came does not make it less complete.
+        if self._stream.finished(self._choices):
+            self._ended = True
+        else:
+            self._failure = UpstreamError(self._provider.name, how)

@@ -1,0 +1,288 @@
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gandalf.dialects import openai_chat
+from gandalf.dialects.openai_chat import ChatStream, read_answer, read_call
+from gandalf.domain.errors import BadRequest, RateLimited, UpstreamRefused
+from gandalf.domain.usage import TokenUsage
+
+
+def chat(**fields):
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}
+    return json.dumps(body).encode()
+
+
+# Calls.
+
+
+def test_reads_what_the_gateway_acts_on():
+    call = read_call(
+        "chat",
+        chat(stream=True, n=2, temperature=0, seed=7, max_completion_tokens=99),
+    )
+
+    assert (call.model, call.stream, call.n) == ("m", True, 2)
+    assert (call.temperature, call.seed, call.max_tokens) == (0.0, 7, 99)
+    assert not call.include_usage
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        (b"", "invalid_json", None),
+        (b"{", "invalid_json", None),
+        (b"[]", "invalid_request", None),
+        (b'{"messages":[]}', "invalid_request", "model"),
+        (b'{"model":"m"}', "invalid_request", "messages"),
+        (b'{"model":"","messages":[]}', "invalid_request", "model"),
+        (b'{"model":7,"messages":[]}', "invalid_request", "model"),
+        (b'{"model":"\xff","messages":[]}', "invalid_json", None),
+        (chat(stream="yes"), "invalid_request", "stream"),
+        (
+            chat(stream_options={"include_usage": 1}),
+            "invalid_request",
+            "stream_options.include_usage",
+        ),
+        (b'{"model":"m","messages":[],"x":NaN}', "invalid_json", None),
+        (b'\xef\xbb\xbf{"model":"m","messages":[]}', "invalid_json", None),
+        (b'{"model":"m","messages":[]} {}', "invalid_json", None),
+        (
+            b'{"model":"m","messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+            "invalid_json",
+            None,
+        ),
+    ],
+)
+def test_a_body_that_cannot_be_served_is_refused_with_the_field_at_fault(
+    body, code, param
+):
+    with pytest.raises(BadRequest) as refused:
+        read_call("chat", body)
+    assert (refused.value.code, refused.value.param) == (code, param)
+
+
+def test_only_the_model_name_changes_on_the_way_to_the_upstream():
+    body = (
+        b'{ "model":"m", "messages":[{"role":"user","content":"\\u00e9 1.0e5"}],'
+        b'\n"unknown_field": {"b":1.50, "a":[ ]} }'
+    )
+
+    sent = read_call("chat", body).body_for("up/stream-1")
+
+    assert sent == body.replace(b'"m"', b'"up/stream-1"')
+
+
+def test_a_stream_asks_for_usage_even_if_the_client_did_not():
+    body = chat(stream=True)
+
+    sent = read_call("chat", body).body_for("m")
+
+    assert sent == b'{"stream_options":{"include_usage":true},' + body[1:]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"include_usage": False}, {"include_obfuscation": False}, None]
+)
+def test_stream_options_of_the_client_are_kept_beside_ours(options):
+    call = read_call("chat", chat(stream=True, stream_options=options))
+
+    sent = json.loads(call.body_for("m"))
+
+    assert sent["stream_options"] == {**(options or {}), "include_usage": True}
+
+
+def test_a_client_that_asked_for_usage_has_its_body_left_alone():
+    body = chat(stream=True, stream_options={"include_usage": True})
+
+    call = read_call("chat", body)
+
+    assert call.include_usage
+    assert call.body_for("m") == body
+
+
+def test_a_picture_in_base64_does_not_count_as_text():
+    picture = "data:image/png;base64," + "A" * 400_000
+    content = [{"type": "image_url", "image_url": {"url": picture}}]
+
+    call = read_call("chat", chat(messages=[{"role": "user", "content": content}]))
+
+    assert 1000 <= call.estimated_tokens < 1100
+
+
+def test_embeddings_need_an_input():
+    assert read_call("embeddings", b'{"model":"e","input":["a","b"]}').model == "e"
+    with pytest.raises(BadRequest):
+        read_call("embeddings", b'{"model":"e"}')
+
+
+# Answers.
+
+
+def test_usage_is_split_into_disjoint_classes():
+    answer = read_answer(
+        json.dumps(
+            {
+                "choices": [{"index": 0, "finish_reason": "stop", "message": {}}],
+                "usage": {
+                    "prompt_tokens": 100,
+                    "completion_tokens": 50,
+                    "prompt_tokens_details": {"cached_tokens": 30, "audio_tokens": 5},
+                    "completion_tokens_details": {"reasoning_tokens": 20},
+                },
+            }
+        ).encode()
+    )
+
+    assert answer.finish_reason == "stop"
+    assert answer.usage == TokenUsage(
+        input=65, cache_read=30, audio_input=5, output=30, reasoning=20
+    )
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (100, 50)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"", b"[1]", b"null", b"\xff"])
+def test_what_is_not_an_answer_is_not_taken_for_one(body):
+    assert read_answer(body) is None
+
+
+def test_absent_usage_is_not_zero():
+    assert read_answer(b'{"choices":[],"usage":null}').usage is None
+    assert read_answer(b'{"choices":[],"usage":{}}').usage is None
+
+
+# Streams.
+
+
+def chunk(delta=None, finish=None, usage=None, index=0, **fields):
+    choices = [{"index": index, "delta": delta or {}, "finish_reason": finish}]
+    body = {"id": "c", "object": "chat.completion.chunk", "choices": choices, **fields}
+    if usage is not None:
+        body |= {"choices": [], "usage": usage}
+    return b"data: %b\n\n" % json.dumps(body, separators=(",", ":")).encode()
+
+
+ROLE = chunk({"role": "assistant", "content": ""})
+HELLO = chunk({"content": 'hello "usage" [DONE]'})
+WORLD = chunk({"content": " wörld"})
+STOP = chunk(finish="stop")
+USAGE = chunk(usage={"prompt_tokens": 7, "completion_tokens": 3})
+DONE = b"data: [DONE]\n\n"
+WHOLE = ROLE + HELLO + WORLD + STOP + USAGE + DONE
+
+
+def follow(data, cuts=(), *, strip_usage=True):
+    stream = ChatStream(strip_usage=strip_usage)
+    edges = [0, *sorted(cuts), len(data)]
+    out = b"".join(stream.feed(data[a:b]) for a, b in itertools.pairwise(edges))
+    return stream, out + stream.flush()
+
+
+@given(st.lists(st.integers(0, len(WHOLE)), max_size=20), st.booleans())
+def test_any_chunking_gives_the_same_stream(cuts, strip_usage):
+    stream, out = follow(WHOLE, cuts, strip_usage=strip_usage)
+
+    assert out == ROLE + HELLO + WORLD + STOP + (b"" if strip_usage else USAGE)
+    assert stream.usage == TokenUsage(input=7, output=3)
+    assert (stream.done, stream.finish_reason) == (True, "stop")
+
+
+def test_no_prefix_of_a_stream_passes_for_the_whole():
+    finished_at = len(ROLE + HELLO + WORLD + STOP)
+    for cut in range(len(WHOLE)):
+        stream, _ = follow(WHOLE[:cut])
+        # A last event may lack its blank line, but not its content.
+        complete = stream.done or stream.finished(1)
+        assert complete == (cut >= finished_at - 2), cut
+
+
+def test_null_usage_that_only_our_own_asking_caused_is_taken_out():
+    noisy = chunk({"content": "x"}).replace(b"}]}", b'}],"usage":null}')
+
+    _, out = follow(ROLE + noisy + noisy)
+
+    assert out == ROLE + chunk({"content": "x"}) * 2
+
+
+def test_usage_beside_content_is_read_and_left_in_place():
+    last = chunk({"content": "x"}, "stop").replace(
+        b"}]}", b'}],"usage":{"prompt_tokens":1,"completion_tokens":2}}'
+    )
+
+    stream, out = follow(last)
+
+    assert out == last
+    assert stream.usage == TokenUsage(input=1, output=2)
+
+
+def test_content_starts_after_the_role():
+    stream = ChatStream(strip_usage=True)
+
+    stream.feed(b": comment\n\n" + ROLE)
+    assert not stream.content_seen
+    stream.feed(HELLO)
+    assert stream.content_seen
+
+
+def test_an_error_event_ends_the_stream_and_is_not_passed_on():
+    error = b'data: {"error":{"message":"overloaded","code":503}}\n\n'
+
+    stream, out = follow(ROLE + HELLO + error + WORLD + STOP + DONE)
+
+    assert out == ROLE + HELLO
+    assert json.loads(stream.error) == {"message": "overloaded", "code": 503}
+    assert not stream.done
+
+
+def test_a_broken_event_is_left_out_and_the_rest_goes_on():
+    broken = b'data: {"id":"c","choices":[{"ind\n\n'
+
+    stream, out = follow(HELLO + broken + WORLD + STOP + DONE)
+
+    assert out == HELLO + WORLD + STOP
+    assert (stream.malformed, stream.done) == (1, True)
+
+
+def test_every_choice_must_finish():
+    stream, _ = follow(chunk(finish="stop", index=0))
+
+    assert stream.finished(1)
+    assert not stream.finished(2)
+    stream.feed(chunk(finish="stop", index=1))
+    assert stream.finished(2)
+
+
+# Errors.
+
+
+def test_error_body_has_openais_shape():
+    assert json.loads(openai_chat.error_body(RateLimited("rpm", 2))) == {
+        "error": {
+            "message": "rpm limit reached; retry in 2.0s",
+            "type": "rate_limit_error",
+            "param": None,
+            "code": "rate_limit_exceeded",
+        }
+    }
+
+
+def test_the_upstreams_own_refusal_is_relayed_as_it_is():
+    error = UpstreamRefused("p", "bad", upstream_status=400, body=b'{"error": {}}')
+
+    assert openai_chat.error_body(error) == b'{"error": {}}'
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"error":{"message":"m","code":"c","param":"p"}}', "m"),
+        (b'{"error":"plain"}', "plain"),
+        (b'{"object":"error","message":"vllm"}', "vllm"),
+        (b"<html>502</html>", ""),
+    ],
+)
+def test_reads_the_message_of_an_upstream_error(body, message):
+    assert openai_chat.read_error(body)[0] == message
