@@ -1,0 +1,12 @@
+"""Owners of mutable state: ask by plain methods, hand over work by ``post``.
+
+supervisor     starts actors in order, stops them in the reverse order
+usage_journal  every finished request, from a file into the database
+key_table      client keys in memory, fresh within a second
+limiter        requests and tokens a minute, by key
+routes         aliases and the targets behind them
+breakers       which targets are left alone for a while
+retry_budget   how many second tries the traffic of the last seconds allows
+window         counts of the last seconds, for the two above
+response_cache answers that may be given again
+"""
