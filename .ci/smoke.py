@@ -60,7 +60,7 @@ def wait_until_healthy(url: str, gateway: subprocess.Popen[bytes]) -> None:
 
 
 def ask(url: str) -> None:
-    call = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}]}
+    call = {"model": "demo-fast", "messages": [{"role": "user", "content": "Hello"}]}
     answer = json.loads(get(f"{url}/v1/chat/completions", call))
     assert answer["choices"][0]["message"]["content"], answer
     stream = get(f"{url}/v1/chat/completions", {**call, "stream": True})
