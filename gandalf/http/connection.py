@@ -1,0 +1,438 @@
+"""HTTP/1.1 with one client: a reader and a worker, and no task per request.
+
+The reader feeds the parser and notices when the client leaves, in every phase: also
+while an answer is under way, which it then stops. The worker answers complete requests
+in order. When the worker is behind, the reader stops reading, which holds the client
+back; from then on the sweeper asks the kernel whether the client is still there.
+
+Nothing here waits with a time limit of its own. The sweeper, one task for all
+connections, calls ``sweep`` every ``SWEEP_INTERVAL``: it closes what is idle, refuses
+what arrives too slowly, lets go of clients that do not take their answers, and speaks
+up on streams that are silent. So the way of a request costs no timers.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from typing import Any
+
+import trio
+
+from gandalf.config import Server
+from gandalf.dialects import openai_chat
+from gandalf.domain.errors import GatewayError, RequestTimeout, ShuttingDown
+from gandalf.http.client_wire import ClientWire
+from gandalf.http.edge_asgi import ASGI, Address, Cycle, scope_of
+from gandalf.http.gateway import HOT_ROUTES, Gateway
+from gandalf.http.parser import BodyBudget, Phase, Request, RequestParser
+from gandalf.http.responder import (
+    SECURITY_HEADERS,
+    ExchangeResponder,
+    error_headers,
+)
+from gandalf.http.response import CONTINUE, Response
+from gandalf.pipeline.exchange import Exchange
+
+log = logging.getLogger("gandalf.http")
+
+# How late a time limit can be noticed; all of them are seconds.
+SWEEP_INTERVAL = 0.5
+# How long a client gets to read our last bytes and close its side, before we do.
+LINGER = 2.0
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened at the edge so far. Read by whoever shows it."""
+
+    open_connections: int = 0
+    accepted: int = 0
+    refused_connections: int = 0
+    """Turned away because ``max_connections`` were open."""
+    accept_failures: int = 0
+    """Times that the system had no more files or buffers to give."""
+    bad_requests: int = 0
+    """What was refused before it was a request: malformed, too large, too slow."""
+    stalled: int = 0
+    """Clients let go because they did not take their answer."""
+    crashes: int = 0
+    """Connections and pages that ended in a bug of ours."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Service:
+    """What all connections of a server share."""
+
+    app: ASGI
+    gateway: Gateway
+    settings: Server
+    counters: Counters
+    budget: BodyBudget
+    scheme: str = "http"
+    state: dict[str, Any] = field(default_factory=dict)
+    """What the application's lifespan has left for its requests."""
+    connections: set[Connection] = field(default_factory=set)
+    draining: bool = False
+    """Whether every answer is the last of its connection."""
+    date: bytes = b""
+    _emptied: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
+
+    def __post_init__(self) -> None:
+        self.tell_date()
+
+    def tell_date(self) -> None:
+        """Bring the ``date`` field of the next answers up to date."""
+        self.date = formatdate(time.time(), usegmt=True).encode()
+
+    def enlist(self, connection: Connection) -> None:
+        """Count a connection in, once it is accepted."""
+        self.connections.add(connection)
+        self.counters.open_connections = len(self.connections)
+
+    def discharge(self, connection: Connection) -> None:
+        """Count a connection out, once it is over."""
+        self.connections.discard(connection)
+        self.counters.open_connections = len(self.connections)
+        if not self.connections:
+            self._emptied.unpark_all()
+
+    async def wait_empty(self) -> None:
+        """Wait until the last connection is gone."""
+        while self.connections:
+            await self._emptied.park()
+
+
+class Connection:
+    """One client connection, from accepted to closed."""
+
+    __slots__ = (
+        "_app_scope",
+        "_client",
+        "_deaf",
+        "_exchange",
+        "_gone",
+        "_lingering",
+        "_opened",
+        "_parser",
+        "_paused",
+        "_reader_lot",
+        "_refusal",
+        "_responder",
+        "_response",
+        "_scope",
+        "_service",
+        "_since",
+        "_wire",
+        "_worker_lot",
+    )
+
+    def __init__(self, service: Service, wire: ClientWire, client: Address) -> None:
+        self._service = service
+        self._wire = wire
+        self._client = client
+        settings = service.settings
+        self._parser = RequestParser(
+            settings.max_header_bytes, settings.max_body_bytes, service.budget
+        )
+        self._reader_lot = trio.lowlevel.ParkingLot()
+        self._worker_lot = trio.lowlevel.ParkingLot()
+        self._scope = trio.CancelScope()
+        self._refusal: GatewayError | None = None
+        # What is under way; all None between two requests.
+        self._response: Response | None = None
+        self._exchange: Exchange | None = None
+        self._responder: ExchangeResponder | None = None
+        self._app_scope: trio.CancelScope | None = None
+
+        self._opened = False
+        self._paused = False
+        self._deaf = False
+        self._lingering = False
+        self._gone = False
+        # When the state that ``_overdue`` judges began.
+        self._since = trio.current_time()
+
+    async def run(self) -> None:
+        """Serve the client until either side is done. Raises nothing but Cancelled."""
+        service = self._service
+        try:
+            with self._scope:
+                await self._serve()
+        except* (OSError, trio.ClosedResourceError):
+            pass  # The client left while nobody was looking.
+        except* Exception:
+            # A bug of ours costs this connection and nothing else.
+            service.counters.crashes += 1
+            log.exception("a connection broke")
+        finally:
+            service.discharge(self)
+            self._release()
+
+    def refuse(self, error: GatewayError) -> None:
+        """Answer ``error`` after what is complete, listen no more, and close."""
+        if self._refusal is not None or self._deaf:
+            return
+        self._service.counters.bad_requests += 1
+        self._refusal = error
+        self._deaf = True
+        self._parser.close()
+        self._worker_lot.unpark()
+
+    def drain(self) -> None:
+        """Close if idle; otherwise the answer under way is the last one."""
+        if self._is_idle():
+            self._scope.cancel()
+
+    def stop(self) -> None:
+        """Cut a page of the application short. Exchanges are the gateway's to stop."""
+        if self._app_scope is not None:
+            self._app_scope.cancel()
+
+    async def sweep(self, now: float) -> None:
+        """Do what is due by now. Never waits for the client."""
+        if self._gone:
+            return
+        settings = self._service.settings
+        wire, parser = self._wire, self._parser
+        if wire.unsent:
+            self._sweep_unsent(now)
+        elif self._responder is not None:
+            await self._break_silence(self._responder, now)
+        if self._paused:
+            if wire.client_left():
+                self._client_left()
+        elif parser.phase is Phase.HEADERS:
+            if now >= parser.phase_since + settings.header_timeout:
+                self.refuse(RequestTimeout("the header section took too long"))
+        elif parser.phase is Phase.BODY:
+            if now >= parser.phase_since + settings.read_timeout:
+                self.refuse(RequestTimeout("the request body took too long"))
+        elif self._overdue(now):
+            self._scope.cancel()
+
+    async def _serve(self) -> None:
+        await self._wire.handshake()
+        self._since = trio.current_time()
+        self._opened = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read)
+            await self._work()
+            nursery.cancel_scope.cancel()
+
+    def _release(self) -> None:
+        self._parser.close()
+        for request in self._parser.requests:
+            self._service.budget.give_back(len(request.body))
+        self._parser.requests.clear()
+        self._wire.close()
+
+    # The reader.
+
+    async def _read(self) -> None:
+        wire, parser = self._wire, self._parser
+        try:
+            while data := await wire.receive():
+                if self._deaf:
+                    continue  # Read all the same: the client may want to send it all.
+                try:
+                    parser.feed(data)
+                except GatewayError as error:
+                    self.refuse(error)
+                if parser.requests:
+                    self._worker_lot.unpark()
+                if self._response is not None and self._is_behind():
+                    await self._pause()
+                if parser.expecting:
+                    await self._invite_body()
+        except (OSError, trio.ClosedResourceError):
+            pass
+        self._client_left()
+
+    def _is_behind(self) -> bool:
+        """Whether something that is complete waits for the answer under way."""
+        return bool(self._parser.requests) or self._refusal is not None
+
+    async def _pause(self) -> None:
+        self._paused = True
+        while self._response is not None and self._is_behind():
+            await self._reader_lot.park()
+        self._paused = False
+        # The client could not go on: its time begins now.
+        self._parser.phase_since = trio.current_time()
+
+    async def _invite_body(self) -> None:
+        self._paused = True
+        while self._response is not None or self._is_behind():
+            await self._reader_lot.park()
+        self._paused = False
+        self._parser.phase_since = trio.current_time()
+        self._parser.expecting = False
+        self._wire.push(CONTINUE)
+
+    def _client_left(self) -> None:
+        """Stop what is done for the client. Idempotent."""
+        if self._gone:
+            return
+        self._gone = True
+        if self._response is not None:
+            self._response.gone = True
+        if self._exchange is not None:
+            self._exchange.hang_up()
+        if self._app_scope is not None:
+            self._app_scope.cancel()
+        self._wire.wake()
+        self._worker_lot.unpark()
+        self._reader_lot.unpark()
+
+    # The worker.
+
+    async def _work(self) -> None:
+        requests = self._parser.requests
+        while not self._gone:
+            if requests:
+                again = await self._answer(requests.popleft())
+            elif self._refusal is not None:
+                again = await self._answer_refusal(self._refusal)
+            else:
+                await self._worker_lot.park()
+                continue
+            self._since = trio.current_time()
+            self._reader_lot.unpark()
+            if not again or self._service.draining:
+                await self._linger()
+
+    async def _answer(self, request: Request) -> bool:
+        """Answer ``request``; return whether the connection can be used again."""
+        service = self._service
+        keep_alive = request.keep_alive and not service.draining
+        response = self._response = self._new_response(request, keep_alive)
+        self._reader_lot.unpark()
+        try:
+            operation = HOT_ROUTES.get((request.method, request.path))
+            if operation is not None:
+                await self._run_exchange(operation, request, response)
+            else:
+                await self._run_app(request, response)
+        finally:
+            self._response = self._exchange = self._responder = None
+            service.budget.give_back(len(request.body))
+        return response.done and response.keep_alive
+
+    async def _run_exchange(
+        self, operation: str, request: Request, response: Response
+    ) -> None:
+        gateway = self._service.gateway
+        exchange = gateway.open(
+            operation, request.headers, request.body, request.received_at
+        )
+        self._exchange = exchange
+        self._responder = ExchangeResponder(exchange, response)
+        response.sent_at = request.received_at
+        await gateway.answer(exchange, self._responder)
+
+    async def _run_app(self, request: Request, response: Response) -> None:
+        service = self._service
+        scope = scope_of(
+            request,
+            scheme=service.scheme,
+            client=self._client,
+            server=self._wire.local_address(),
+            state=service.state,
+        )
+        cycle = Cycle(request, response)
+        error: GatewayError | None = None
+        try:
+            with trio.CancelScope() as self._app_scope:
+                await service.app(scope, cycle.receive, cycle.send)
+            if self._app_scope.cancelled_caught:
+                error = ShuttingDown()
+        except Exception:
+            service.counters.crashes += 1
+            log.exception("%s %s failed", scope["method"], scope["path"])
+            error = GatewayError()
+        finally:
+            self._app_scope = None
+        if not cycle.complete:
+            await self._send_error(response, error or GatewayError())
+
+    async def _answer_refusal(self, error: GatewayError) -> bool:
+        self._response = self._new_response(None, keep_alive=False)
+        await self._send_error(self._response, error)
+        self._response = self._refusal = None
+        return False
+
+    def _new_response(self, request: Request | None, keep_alive: bool) -> Response:
+        return Response(
+            self._wire, request, keep_alive, self._service.date, self._client_left
+        )
+
+    async def _send_error(self, response: Response, error: GatewayError) -> None:
+        response.keep_alive = False
+        if response.started:
+            await response.abort(b"")
+            return
+        headers = [
+            (b"content-type", b"application/json"),
+            *error_headers(error),
+            *SECURITY_HEADERS,
+        ]
+        await response.whole(error.status, headers, openai_chat.error_body(error))
+
+    async def _linger(self) -> None:
+        """Say that this is the end, and give the client the time to read it.
+
+        Closing while bytes of the client are unread or on their way would make the
+        system reset the connection, and the client lose our answer.
+        """
+        self._deaf = self._lingering = True
+        self._parser.close()
+        self._reader_lot.unpark()
+        self._wire.half_close()
+        while not self._gone:
+            await self._worker_lot.park()
+
+    # The sweeper.
+
+    def _is_idle(self) -> bool:
+        return (
+            self._response is None
+            and not self._is_behind()
+            and self._parser.phase is Phase.IDLE
+        )
+
+    def _overdue(self, now: float) -> bool:
+        settings = self._service.settings
+        if self._lingering:
+            return now >= self._since + LINGER
+        if not self._opened:
+            return now >= self._since + settings.header_timeout
+        return self._is_idle() and now >= self._since + settings.idle_timeout
+
+    def _sweep_unsent(self, now: float) -> None:
+        wire = self._wire
+        if now >= wire.blocked_since + self._service.settings.write_timeout:
+            self._service.counters.stalled += 1
+            wire.reset_on_close()
+            self._client_left()
+            return
+        try:
+            # What was written in a hurry waits for nobody but us.
+            wire.push(b"")
+        except (OSError, trio.ClosedResourceError):
+            self._client_left()
+
+    async def _break_silence(self, responder: ExchangeResponder, now: float) -> None:
+        response = self._response
+        interval = self._service.settings.keep_alive_interval
+        if response is None or response.done or now < response.sent_at + interval:
+            return
+        # The worker must not find a half-written event: nothing waits in there, so
+        # nobody else runs before it is complete.
+        response.hurried = True
+        try:
+            await responder.keep_alive()
+        finally:
+            response.hurried = False

@@ -1,0 +1,450 @@
+"""Strict HTTP/1.1 requests out of bytes. No I/O: bytes in, requests out.
+
+llhttp refuses most of what two servers could read in two ways: bare LF and CR, folded
+lines, a space before the colon, odd or repeated lengths, a length beside chunks. What
+it lets pass and we do not is refused here, as are requests larger than their limits,
+which are told apart as early as possible: a body that is announced as too large is
+refused before any of it is read.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable
+from typing import NoReturn
+
+import httptools
+import trio
+
+from gandalf.domain.errors import (
+    BadRequest,
+    GatewayError,
+    HeadersTooLarge,
+    MethodNotAllowed,
+    Overloaded,
+    PayloadTooLarge,
+)
+from gandalf.providers.base import Headers
+
+MAX_TARGET_BYTES = 8192
+MAX_FIELDS = 100
+# Requests parsed ahead of the one being answered. Whoever sends more at once gets
+# these answered and the connection closed, and may ask the rest on another.
+MAX_PIPELINED = 16
+# What a chunk may cost beside its data: "ffffffff\r\n" before, "\r\n" after, and some.
+CHUNK_OVERHEAD = 16
+
+METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+ALLOWED_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+# Fields that two readers could take two of in two ways: who calls, and what is sent.
+SINGLE_FIELDS = frozenset(
+    {
+        b"api-key",
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"expect",
+        b"host",
+        b"transfer-encoding",
+        b"x-api-key",
+        b"x-goog-api-key",
+    }
+)
+
+
+class TargetTooLong(BadRequest):
+    """The request line holds more than ``MAX_TARGET_BYTES``."""
+
+    status = 414
+    code = "uri_too_long"
+
+
+class ExpectationFailed(BadRequest):
+    """The client expects what HTTP does not define."""
+
+    status = 417
+    code = "expectation_failed"
+
+
+class VersionNotSupported(BadRequest):
+    """Neither HTTP/1.1 nor HTTP/1.0."""
+
+    status = 505
+    code = "http_version_not_supported"
+
+
+class BodyBudget:
+    """Counts the bytes of all request bodies in memory against one limit."""
+
+    __slots__ = ("limit", "used")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+    def check(self, size: int) -> None:
+        """Refuse a body of ``size`` bytes that could not be held beside the others."""
+        if self.used + size > self.limit:
+            raise Overloaded("too many request bodies in memory; retry later")
+
+    def take(self, size: int) -> None:
+        """Count ``size`` bytes in, or refuse them."""
+        self.check(size)
+        self.used += size
+
+    def give_back(self, size: int) -> None:
+        """Count ``size`` bytes out."""
+        self.used -= size
+
+
+class Phase(enum.Enum):
+    """How far the request that is arriving has come."""
+
+    IDLE = "idle"
+    """Nothing of it is there yet."""
+    HEADERS = "headers"
+    BODY = "body"
+
+
+class Request:
+    """One request that has arrived whole."""
+
+    __slots__ = (
+        "body",
+        "headers",
+        "keep_alive",
+        "method",
+        "path",
+        "query",
+        "received_at",
+        "version",
+    )
+
+    def __init__(self, headers: Headers) -> None:
+        self.headers = headers
+        self.method = b""
+        self.path = b""
+        """Without the query, as sent: nothing is decoded."""
+        self.query = b""
+        self.version = ""
+        """``1.0`` or ``1.1``."""
+        self.keep_alive = True
+        self.body = b""
+        self.received_at = 0.0
+        """``clock()`` when its last byte had arrived."""
+
+
+# In the place of a parser that is given up: holds on to nobody.
+_NOT_READING = httptools.HttpRequestParser(object())
+
+
+class RequestParser:
+    """Reads the requests of one connection, in order, into ``requests``.
+
+    Args:
+        max_header_bytes: Size of a header section above which it is refused.
+        max_body_bytes: Size of a body above which it is refused.
+        budget: What the bodies of all connections share. Whoever takes a request from
+            ``requests`` gives its body's length back when done with it.
+        clock: Tells the time that requests are stamped with.
+    """
+
+    __slots__ = (
+        "_budget",
+        "_chunked",
+        "_chunks",
+        "_clock",
+        "_first_feed",
+        "_headers",
+        "_last",
+        "_llhttp",
+        "_max_body_bytes",
+        "_max_header_bytes",
+        "_parts",
+        "_raw_size",
+        "_refusal",
+        "_repeats",
+        "_request",
+        "_resuming",
+        "_size",
+        "_target",
+        "expecting",
+        "phase",
+        "phase_since",
+        "requests",
+    )
+
+    def __init__(
+        self,
+        max_header_bytes: int,
+        max_body_bytes: int,
+        budget: BodyBudget,
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        self.requests: deque[Request] = deque()
+        self.phase = Phase.IDLE
+        self.phase_since = clock()
+        """When the phase began; a reader that has not read for a while may move it."""
+        self.expecting = False
+        """Whether the client waits for ``100 Continue`` before it sends the body."""
+        self._max_header_bytes = max_header_bytes
+        self._max_body_bytes = max_body_bytes
+        self._budget = budget
+        self._clock = clock
+        self._llhttp = httptools.HttpRequestParser(self)
+        self._parts: list[bytes] = []
+        self._refusal: GatewayError | None = None
+        self._last = False
+        self._resuming = False
+        self._begin()
+
+    def feed(self, data: bytes) -> None:
+        """Take what has arrived. Not to be called again once it has raised.
+
+        Raises:
+            GatewayError: The bytes are no request that can be answered. Requests that
+                were complete before them are in ``requests`` all the same.
+        """
+        if self._last:
+            return
+        try:
+            self._llhttp.feed_data(data)
+        except httptools.HttpParserUpgrade as stop:
+            self._ignore_upgrade()
+            self.feed(data[stop.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            if self._last:
+                return
+            if self._refusal is not None:
+                raise self._refusal from None
+            if isinstance(error, httptools.HttpParserCallbackError):
+                raise
+            raise _malformed(error) from None
+        if self.phase is not Phase.IDLE:
+            self._check_raw_size(len(data))
+
+    def close(self) -> None:
+        """Forget the request that is arriving, and whatever follows. Idempotent."""
+        self._budget.give_back(self._size)
+        self._begin()
+        self.phase = Phase.IDLE
+        self.expecting = False
+        self._last = True
+        # llhttp holds our methods: without this both would wait for the collector.
+        self._llhttp = _NOT_READING
+
+    # What llhttp calls.
+
+    def on_message_begin(self) -> None:
+        if self._resuming:
+            return
+        if len(self.requests) >= MAX_PIPELINED:
+            self.requests[-1].keep_alive = False
+            self._last = True
+            raise BadRequest("too many pipelined requests")
+        self._begin()
+        self.phase = Phase.HEADERS
+        self.phase_since = self._clock()
+
+    def on_url(self, part: bytes) -> None:
+        if self._resuming:
+            return
+        self._target += part
+        if len(self._target) > MAX_TARGET_BYTES:
+            self._refuse(TargetTooLong("the request target is too long"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.phase is not Phase.HEADERS:
+            return  # A trailer, which nobody reads; or our own, when resuming.
+        name = name.lower()
+        headers = self._headers
+        if name in headers:
+            self._repeat(name, value)
+        else:
+            headers[name] = value
+
+    def on_headers_complete(self) -> None:
+        if self._resuming:
+            return
+        request = self._request
+        llhttp = self._llhttp
+        request.method = llhttp.get_method()
+        request.version = llhttp.get_http_version()
+        request.keep_alive = llhttp.should_keep_alive()
+        try:
+            _check_head(request, self._max_header_bytes)
+            _split_target(request, self._target)
+            self._check_body(request)
+        except GatewayError as error:
+            self._refuse(error)
+        self.phase = Phase.BODY
+        self.phase_since = self._clock()
+        self._first_feed = True
+        self._raw_size = 0
+
+    def on_chunk_header(self) -> None:
+        self._chunks += 1
+
+    def on_body(self, data: bytes) -> None:
+        size = len(data)
+        if self._size + size > self._max_body_bytes:
+            self._refuse(_body_too_large(self._max_body_bytes))
+        try:
+            self._budget.take(size)
+        except Overloaded as error:
+            self._refuse(error)
+        self._size += size
+        self._parts.append(data)
+        self.expecting = False
+
+    def on_message_complete(self) -> None:
+        if self._llhttp.should_upgrade() and not self._resuming:
+            return  # Its body is still to come: see _ignore_upgrade.
+        request = self._request
+        request.body = b"".join(self._parts)
+        request.received_at = self._clock()
+        self._parts = []
+        self._size = 0
+        self.expecting = False
+        self.phase = Phase.IDLE
+        self._last = not request.keep_alive
+        self.requests.append(request)
+
+    # The rest.
+
+    def _begin(self) -> None:
+        self._headers: Headers = {}
+        self._request = Request(self._headers)
+        self._target = b""
+        self._parts = []
+        self._size = 0
+        self._chunked = False
+        self._chunks = 0
+        self._repeats = 0
+        self._first_feed = True
+        self._raw_size = 0
+
+    def _refuse(self, error: GatewayError) -> NoReturn:
+        # llhttp would hide it: what a callback raises comes out as its own error.
+        self._refusal = error
+        raise error
+
+    def _repeat(self, name: bytes, value: bytes) -> None:
+        if name in SINGLE_FIELDS:
+            self._refuse(BadRequest(f"repeated header field: {name.decode()}"))
+        self._repeats += 1
+        if self._repeats > MAX_FIELDS:
+            self._refuse(HeadersTooLarge("too many header fields"))
+        separator = b"; " if name == b"cookie" else b", "
+        self._headers[name] += separator + value
+
+    def _check_body(self, request: Request) -> None:
+        headers = request.headers
+        encoding = headers.get(b"transfer-encoding")
+        if encoding is not None:
+            if encoding.lower() != b"chunked" or request.version != "1.1":
+                raise BadRequest("transfer-encoding must be chunked, in HTTP/1.1")
+            self._chunked = True
+        size = int(headers.get(b"content-length", b"0"))
+        if size > self._max_body_bytes:
+            raise _body_too_large(self._max_body_bytes)
+        self._budget.check(size)
+        expectation = headers.get(b"expect")
+        if expectation is not None:
+            if expectation.lower() != b"100-continue":
+                raise ExpectationFailed("only 100-continue can be expected")
+            self.expecting = request.version == "1.1" and (size > 0 or self._chunked)
+
+    def _check_raw_size(self, size: int) -> None:
+        """Bound what is neither a whole header field nor a part of the body.
+
+        llhttp keeps a field that has not ended, and reads over chunk extensions and
+        trailers. Of the bytes that came together with the beginning nobody knows which
+        they were; they are at most one receive, and not counted.
+        """
+        if self._first_feed:
+            self._first_feed = False
+            return
+        self._raw_size += size
+        if self.phase is Phase.HEADERS:
+            if self._raw_size > self._max_header_bytes:
+                raise _headers_too_large(self._max_header_bytes)
+        elif self._chunked:
+            overhead = self._raw_size - self._size - CHUNK_OVERHEAD * self._chunks
+            if overhead > self._max_header_bytes:
+                raise BadRequest("too much beside the body's data")
+
+    def _ignore_upgrade(self) -> None:
+        """Go on with the request as if it had not asked to switch protocols.
+
+        RFC 9110, 7.8 lets a server ignore that, and Java's client asks it of every
+        first request, body included; but llhttp reads no further. A fresh parser reads
+        on, and is told no more of the request than how its body is framed.
+        """
+        framing = b"".join(
+            b"%b: %b\r\n" % (name, self._headers[name])
+            for name in (b"content-length", b"transfer-encoding")
+            if name in self._headers
+        )
+        self._llhttp = httptools.HttpRequestParser(self)
+        self._resuming = True
+        self._llhttp.feed_data(b"POST / HTTP/1.1\r\nhost: -\r\n" + framing + b"\r\n")
+        self._resuming = False
+
+
+def _check_head(request: Request, max_header_bytes: int) -> None:
+    headers = request.headers
+    if request.version not in ("1.1", "1.0"):
+        raise VersionNotSupported("this server speaks HTTP/1.1")
+    if request.method not in METHODS:
+        raise MethodNotAllowed(ALLOWED_METHODS)
+    names = b"".join(headers)
+    size = len(names) + sum(map(len, headers.values())) + 4 * len(headers)
+    if size > max_header_bytes:
+        raise _headers_too_large(max_header_bytes)
+    if len(headers) > MAX_FIELDS:
+        raise HeadersTooLarge("too many header fields")
+    # Some servers behind us would read content_length as content-length.
+    if b"_" in names:
+        raise BadRequest("header field names with an underscore are not accepted")
+    if b"host" not in headers and request.version == "1.1":
+        raise BadRequest("the header field host is missing")
+
+
+def _split_target(request: Request, target: bytes) -> None:
+    if target[:1] != b"/":
+        target = _other_form(request.method, target)
+    if b"#" in target:
+        raise BadRequest("the request target has a fragment")
+    request.path, _, request.query = target.partition(b"?")
+
+
+def _other_form(method: bytes, target: bytes) -> bytes:
+    """Return the origin form of ``target``. Its authority decides nothing here."""
+    if target == b"*" and method == b"OPTIONS":
+        return target
+    scheme, found, rest = target.partition(b"://")
+    if not found or scheme.lower() not in (b"http", b"https"):
+        raise BadRequest("the request target is neither a path nor an http URL")
+    cut = min(
+        (at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=None
+    )
+    path = rest[cut:] if cut is not None else b""
+    return path if path[:1] == b"/" else b"/" + path
+
+
+def _malformed(error: httptools.HttpParserError) -> BadRequest:
+    reason = str(error)
+    if reason in ("Invalid HTTP version", "Pause on PRI/Upgrade"):
+        return VersionNotSupported("this server speaks HTTP/1.1")
+    return BadRequest(f"malformed request: {reason}")
+
+
+def _body_too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"the request body is larger than {limit} bytes")
+
+
+def _headers_too_large(limit: int) -> HeadersTooLarge:
+    return HeadersTooLarge(f"the header section is larger than {limit} bytes")
