@@ -32,6 +32,7 @@ from gandalf.http.gateway import HOT_ROUTES, Gateway, request_id
 from gandalf.http.pages import PREFIX, permissions_for
 from gandalf.http.quart_exchange import ExchangeConnection, ExchangeResponse
 from gandalf.http.responder import SECURITY_HEADERS, error_headers
+from gandalf.pipeline.authenticate import bearer_token
 from gandalf.providers.base import Headers
 
 log = logging.getLogger("gandalf.http")
@@ -203,6 +204,7 @@ class Application:
     async def _end(self, response: Response) -> Response:
         if isinstance(response, ExchangeResponse):
             return response
+        response.content_length = len(await response.get_data(as_text=False))
         for name, value in SECURITY_HEADERS:
             response.headers[name.decode()] = value.decode()
         if request.path not in ("/healthz", "/readyz", "/metrics"):

@@ -144,6 +144,8 @@ class Sending:
         content_type = response.headers.get(b"content-type", b"")
         if content_type and not content_type.startswith(b"text/event-stream"):
             raise UpstreamError(self._provider.name, "the answer is not a stream")
+        if self._exchange.capture is not None:
+            self._exchange.capture.ending = StreamBody.ending
         body = StreamBody(
             self._exchange, self._provider, response, watch.total_deadline
         )
@@ -195,7 +197,7 @@ class Served:
         if isinstance(exchange.error, UpstreamError):
             self._attempt.outcome = exchange.error.code
             self._attempt.reason = exchange.error.message[:200]
-            self._permit.failure(1.0)
+            self._permit.failure(1.0, exchange.error.message)
         elif exchange.end_reason is EndReason.COMPLETE:
             self._attempt.outcome = "served"
             self._permit.success()

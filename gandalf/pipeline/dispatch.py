@@ -12,7 +12,7 @@ from gandalf.actors.breakers import Breakers
 from gandalf.actors.retry_budget import RetryBudget
 from gandalf.actors.routes import RouteTable, Snapshot
 from gandalf.config import Config
-from gandalf.domain.errors import GatewayError, UpstreamError, UpstreamUnavailable
+from gandalf.domain.errors import UpstreamError, UpstreamUnavailable
 from gandalf.domain.routing import Target
 from gandalf.domain.usage import Attempt
 from gandalf.pipeline.attempt import Sending, Served
@@ -66,7 +66,12 @@ class Dispatch:
         served = await self._try_again(exchange, snapshot, failures)
         if served is not None:
             return served.reply
-        raise _final(exchange, failures)
+        if failures:
+            raise _worst(failures)
+        wait = self._breakers.retry_after([target.name for target in exchange.targets])
+        raise UpstreamUnavailable(
+            "", "no target of this model may be tried now", retry_after=wait
+        )
 
     def settle(self, exchange: Exchange) -> None:
         if exchange.served is not None:
@@ -100,10 +105,8 @@ class Dispatch:
         except UpstreamError as error:
             verdict = judge(error)
             failures.append(_Failure(target, error, verdict, sending.attempt))
-            if verdict.weight > 0:
-                permit.failure(verdict.weight)
-            if verdict.bench > 0:
-                self._breakers.bench(target.name, verdict.bench, error.code)
+            permit.failure(verdict.weight, error.message)
+            self._bench(target, verdict, error)
             sending.attempt.decision = "failover" if verdict.failover else "give_up"
             if not verdict.failover:
                 raise
@@ -111,7 +114,17 @@ class Dispatch:
         finally:
             if exchange.served is None:
                 permit.release()
+        permit.begun()
         return served
+
+    def _bench(self, target: Target, verdict: Verdict, error: UpstreamError) -> None:
+        if verdict.bench <= 0:
+            return
+        if error.upstream_status in (401, 402):
+            # The key is the provider's, so its other models would fail as well.
+            self._breakers.bench_provider(target.provider, verdict.bench, error.message)
+        else:
+            self._breakers.bench(target.name, verdict.bench, error.message)
 
     def _drains_of(self, provider: str, snapshot: Snapshot) -> Drains:
         disconnect = snapshot.providers[provider].on_client_disconnect
@@ -154,12 +167,8 @@ def _skipped(exchange: Exchange, target: Target, why: str) -> Attempt:
     )
 
 
-def _final(exchange: Exchange, failures: list[_Failure]) -> GatewayError:
-    """Return what the client is told when no target has answered."""
-    if not failures:
-        return UpstreamUnavailable(
-            "", "no target of this model may be tried now", retry_after=1.0
-        )
+def _worst(failures: list[_Failure]) -> UpstreamError:
+    """Return the failure that the client is told of when no target has answered."""
     failures[-1].attempt.decision = "give_up"
     # The rate limit of one target is no reason to wait if another one just failed:
     # the worst of them is what the client should know, the latest among equals.

@@ -7,7 +7,7 @@ is its dialect's business and the sending is the transport's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 import trio
@@ -89,6 +89,7 @@ class UpstreamResponse(Protocol):
         """
 
 
+@runtime_checkable
 class Upstream(Protocol):
     """The connections to one provider."""
 

@@ -126,6 +126,7 @@ CREATE TABLE usage_records (
 CREATE INDEX usage_by_key ON usage_records (key_id, received_at);
 CREATE INDEX usage_by_org ON usage_records (org_id, received_at);
 CREATE INDEX usage_by_time ON usage_records (received_at);
+CREATE INDEX usage_by_client_request ON usage_records (client_request_id);
 
 CREATE TABLE attempts (
     request_id TEXT NOT NULL

@@ -1,0 +1,245 @@
+"""The wiring: every part is made here and handed what it needs.
+
+Read ``_Gateway`` from top to bottom and you have seen all of it: what owns state, the
+stages of a request in their order, and the actors in the order in which they start.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any, cast
+
+import trio
+
+from gandalf import __version__, config
+from gandalf.actors.breakers import Breakers
+from gandalf.actors.first_key import NoKey, announcement, ensure_key
+from gandalf.actors.key_table import KeyTable
+from gandalf.actors.limiter import RateLimiter
+from gandalf.actors.response_cache import ResponseCache
+from gandalf.actors.retry_budget import RetryBudget
+from gandalf.actors.routes import RouteTable
+from gandalf.actors.supervisor import supervise
+from gandalf.actors.usage_journal import UsageJournal
+from gandalf.http.application import Application
+from gandalf.http.connection import Counters
+from gandalf.http.edge import serve
+from gandalf.http.gateway import Gateway
+from gandalf.http.upstreams import make_snapshot
+from gandalf.pipeline.authenticate import Authenticate
+from gandalf.pipeline.authorize import Authorize
+from gandalf.pipeline.cache_lookup import CacheLookup
+from gandalf.pipeline.dispatch import Dispatch
+from gandalf.pipeline.rate_limit import RateLimit
+from gandalf.pipeline.read_call import ReadCall
+from gandalf.pipeline.record_usage import RecordUsage
+from gandalf.pipeline.select_targets import SelectTargets
+from gandalf.pipeline.stage import Pipeline
+from gandalf.reloading import Reloader
+from gandalf.storage.database import Database
+from gandalf.storage.errors import StorageError
+from gandalf.storage.journal import JournalDirectory
+from gandalf.storage.keys import KeyStore
+from gandalf.storage.requests import RequestRecords
+from gandalf.storage.usage import UsageTable
+from gandalf.systemd import Systemd
+from gandalf.telemetry import logs
+from gandalf.telemetry.access_log import log_request
+from gandalf.telemetry.loop_lag import LoopLag
+from gandalf.telemetry.metrics import Metrics
+
+log = logging.getLogger("gandalf.app")
+
+
+def main(config_path: Path) -> int:
+    """Serve until told to stop; return the process's exit status.
+
+    0 after an orderly end, 1 if it could not start or broke, 2 for a wrong
+    configuration.
+    """
+    try:
+        settings = config.load(config_path, os.environ)
+    except config.ConfigError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - there is no log yet
+        return 2
+    logs.configure(settings.telemetry.logging)
+    status = 0
+    try:
+        trio.run(_run, settings, config_path, os.environ)
+    except* (NoKey, StorageError, OSError) as group:
+        for reason in _leaves(group):
+            log.error("cannot go on: %s", reason)
+        status = 1
+    except* Exception:
+        log.exception("the gateway broke")
+        status = 1
+    log.info("stopped")
+    return status
+
+
+async def _run(settings: config.Config, path: Path, environ: Mapping[str, str]) -> None:
+    log.info("gandalf %s starts", __version__)
+    database = Database(settings.database.dsn)
+    await database.open()
+    try:
+        keys = KeyStore(database)
+        if (key := await ensure_key(settings, keys)) is not None:
+            print(announcement(key, settings), flush=True)  # noqa: T201 - shown once
+        gateway = _Gateway(settings, path, environ, database, keys)
+        await gateway.run()
+    finally:
+        database.close()
+
+
+class _Gateway:
+    """All parts of one process, and how they hang together."""
+
+    def __init__(
+        self,
+        settings: config.Config,
+        path: Path,
+        environ: Mapping[str, str],
+        database: Database,
+        key_store: KeyStore,
+    ) -> None:
+        self.settings = settings
+        self.metrics = metrics = Metrics()
+        self.counters = Counters()
+        self.systemd = Systemd(environ)
+
+        # Who owns what.
+        self.routes = routes = RouteTable(make_snapshot(settings))
+        self.keys = KeyTable(key_store, settings)
+        self.limiter = RateLimiter()
+        self.breakers = Breakers(settings.circuit_breaker)
+        self.retry_budget = RetryBudget(settings.retries)
+        self.cache = ResponseCache(settings.cache)
+        self.journal = UsageJournal(
+            _journal_directory(settings),
+            UsageTable(database),
+            flush_every=settings.usage.flush_every,
+        )
+
+        # A request's way.
+        pipeline = Pipeline(
+            [
+                RecordUsage(self.journal, [metrics.observe, log_request]),
+                Authenticate(self.keys),
+                ReadCall(),
+                Authorize(),
+                RateLimit(self.limiter, routes.config),
+                CacheLookup(self.cache, routes),
+                SelectTargets(routes, Random()),  # noqa: S311 - spreads load
+                Dispatch(routes, self.breakers, self.retry_budget, routes.config),
+            ]
+        )
+        self.gateway = Gateway(pipeline)
+        self.application = Application(
+            self.gateway,
+            keys=self.keys,
+            models=routes,
+            records=RequestRecords(database),
+            health=self,
+            metrics=metrics,
+            current=routes.config,
+        ).build()
+        self.reloader = Reloader(
+            lambda: config.load(path, environ),
+            routes,
+            (
+                self.keys.replace_config_keys,
+                lambda new: self.breakers.configure(new.circuit_breaker),
+                lambda new: self.retry_budget.configure(new.retries),
+                lambda new: self.cache.configure(new.cache),
+            ),
+        )
+
+    async def run(self) -> None:
+        """Start the actors, serve, and stop everything in the reverse order."""
+        await self.keys.load()
+        actors = (self.systemd, LoopLag(self.metrics), self.keys, self.journal)
+        async with supervise(*actors), self._signals() as stop:
+            async with trio.open_nursery() as nursery:
+                urls = await nursery.start(self._serve, stop)
+                log.info("ready on %s", " ".join(urls))
+                self.systemd.ready(f"serving {' '.join(urls)}")
+        for upstream in self.routes.current.upstreams.values():
+            upstream.close()
+
+    async def _serve(
+        self,
+        stop: trio.Event,
+        task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        await serve(
+            cast(Any, self.application),
+            self.gateway,
+            self.settings.server,
+            shutdown_trigger=stop.wait,
+            counters=self.counters,
+            task_status=task_status,
+        )
+
+    # Whether requests should be sent here.
+
+    @property
+    def ready(self) -> bool:
+        return not self.gateway.draining
+
+    @property
+    def degraded(self) -> str:
+        parts = [("keys", self.keys.degraded), ("usage", self.journal.degraded)]
+        return " ".join(name for name, degraded in parts if degraded)
+
+    # Signals.
+
+    @asynccontextmanager
+    async def _signals(self) -> AsyncIterator[trio.Event]:
+        """Set the event that is yielded on the first SIGTERM or SIGINT."""
+        stop = trio.Event()
+        wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        with trio.open_signal_receiver(*wanted) as received:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._obey, received, stop)
+                yield stop
+                nursery.cancel_scope.cancel()
+
+    async def _obey(self, received: AsyncIterator[int], stop: trio.Event) -> None:
+        async for number in received:
+            if number == signal.SIGHUP:
+                self._reload()
+            elif not stop.is_set():
+                name = signal.Signals(number).name
+                log.info("%s: stopping; once more to stop at once", name)
+                self.gateway.draining = True
+                self.systemd.stopping("finishing what runs")
+                stop.set()
+            else:
+                log.warning("stopped at once; what ran is recorded at the next start")
+                logging.shutdown()
+                os._exit(1)
+
+    def _reload(self) -> None:
+        self.systemd.reloading()
+        accepted = self.reloader.reload()
+        self.metrics.config_reloaded(accepted=accepted)
+        self.systemd.ready("serving" if accepted else "serving, with the old settings")
+
+
+def _journal_directory(settings: config.Config) -> JournalDirectory:
+    path = settings.usage.journal_dir or f"{settings.database.dsn}.journal"
+    return JournalDirectory(path, settings.usage.segment_bytes)
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    """Return the exceptions that ``error`` is a group of, or itself if it is none."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for part in error.exceptions for leaf in _leaves(part)]

@@ -1,0 +1,70 @@
+"""The connections to every provider of a configuration, kept over reloads."""
+
+from __future__ import annotations
+
+from gandalf.actors.routes import Snapshot, build_routes
+from gandalf.config import Config
+from gandalf.config import Provider as ProviderConfig
+from gandalf.http.httpx_transport import HttpxUpstream
+from gandalf.http.upstream import Pool
+from gandalf.providers.base import Provider, Upstream
+from gandalf.providers.openai import OpenAI
+from gandalf.providers.registry import make_provider
+
+
+def make_snapshot(config: Config, former: Snapshot | None = None) -> Snapshot:
+    """Return ``config`` as what requests go by.
+
+    A provider whose section is what it was in ``former`` keeps its connections.
+    """
+    kept = _unchanged(config, former) if former is not None else set()
+    providers: dict[str, Provider] = {}
+    upstreams: dict[str, Upstream] = {}
+    for section in config.providers:
+        if not section.enabled:
+            continue
+        if former is not None and section.name in kept:
+            providers[section.name] = former.providers[section.name]
+            upstreams[section.name] = former.upstreams[section.name]
+        else:
+            provider = providers[section.name] = make_provider(section)
+            upstreams[section.name] = make_upstream(provider, section)
+    return Snapshot(
+        config=config,
+        routes=build_routes(config),
+        providers=providers,
+        upstreams=upstreams,
+        version=former.version + 1 if former is not None else 1,
+    )
+
+
+def make_upstream(provider: Provider, config: ProviderConfig) -> Upstream:
+    """Return the connections to ``provider``."""
+    if not isinstance(provider, OpenAI):
+        assert isinstance(provider, Upstream)  # noqa: S101 - a simulated one is both
+        return provider
+    make = HttpxUpstream if config.transport == "httpx" else Pool
+    return make(
+        provider.base_url,
+        max_connections=config.max_connections,
+        keepalive_expiry=config.keepalive_expiry,
+    )
+
+
+def close_unused(former: Snapshot, current: Snapshot) -> None:
+    """Close the connections of ``former`` that ``current`` does not share.
+
+    Those in use are closed when their responses are over.
+    """
+    for name, upstream in former.upstreams.items():
+        if current.upstreams.get(name) is not upstream:
+            upstream.close()
+
+
+def _unchanged(config: Config, former: Snapshot) -> set[str]:
+    before = {section.name: section for section in former.config.providers}
+    return {
+        section.name
+        for section in config.providers
+        if before.get(section.name) == section and section.name in former.upstreams
+    }

@@ -1,0 +1,70 @@
+"""What is on record about past requests, read for people."""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import partial
+from typing import Any
+
+from gandalf.storage.database import Database
+
+Row = dict[str, Any]
+
+
+class RequestRecords:
+    """Reads the usage records and their attempts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, request_id: str) -> Row | None:
+        """Return the record of a request, its attempts under ``attempts``.
+
+        Args:
+            request_id: The record's own id, or what ``x-request-id`` said; of several
+                requests that a client gave the same id, the latest is meant.
+
+        Raises:
+            StorageError: The database could not be read.
+        """
+        return await self._database.read(partial(_find, request_id=request_id))
+
+    async def latest(self, limit: int) -> list[Row]:
+        """Return the ``limit`` newest records, newest first, without attempts."""
+        return await self._database.read(partial(_latest, limit=limit))
+
+
+# What follows runs in a reader's thread.
+
+
+def _find(connection: sqlite3.Connection, request_id: str) -> Row | None:
+    found = _rows(
+        connection,
+        "SELECT * FROM usage_records WHERE request_id = ?1 OR client_request_id = ?1"
+        " ORDER BY received_at DESC LIMIT 1",
+        request_id,
+    )
+    if not found:
+        return None
+    attempts = _rows(
+        connection,
+        "SELECT * FROM attempts WHERE request_id = ? ORDER BY n",
+        found[0]["request_id"],
+    )
+    for attempt in attempts:
+        del attempt["request_id"]
+    return found[0] | {"attempts": attempts}
+
+
+def _latest(connection: sqlite3.Connection, limit: int) -> list[Row]:
+    return _rows(
+        connection,
+        "SELECT * FROM usage_records ORDER BY received_at DESC LIMIT ?",
+        limit,
+    )
+
+
+def _rows(connection: sqlite3.Connection, query: str, *values: object) -> list[Row]:
+    cursor = connection.execute(query, values)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
