@@ -28,7 +28,8 @@ from gandalf.domain.errors import (
     RequestTimeout,
 )
 from gandalf.domain.identity import Identity, Permission
-from gandalf.http.gateway import HOT_ROUTES, Gateway, request_id
+from gandalf.http.endpoints import HOT_ROUTES, Endpoint
+from gandalf.http.gateway import Gateway, request_id
 from gandalf.http.pages import PREFIX, permissions_for
 from gandalf.http.quart_exchange import ExchangeConnection, ExchangeResponse
 from gandalf.http.responder import SECURITY_HEADERS, error_headers
@@ -110,11 +111,11 @@ class Application:
         app.config["BODY_TIMEOUT"] = server.read_timeout
         app.config["MAX_CONTENT_LENGTH"] = server.max_body_bytes
         app.url_map.strict_slashes = False
-        for (method, path), operation in HOT_ROUTES.items():
+        for (method, path), endpoint in HOT_ROUTES.items():
             app.add_url_rule(
                 path.decode(),
-                operation,
-                self._exchange_view(operation),
+                path.decode(),
+                self._exchange_view(endpoint),
                 methods=[method.decode()],
             )
         pages: dict[str, Callable[..., Awaitable[Response]]] = {
@@ -134,11 +135,11 @@ class Application:
 
     # The endpoints that reach an upstream.
 
-    def _exchange_view(self, operation: str) -> Callable[[], Awaitable[Response]]:
+    def _exchange_view(self, endpoint: Endpoint) -> Callable[[], Awaitable[Response]]:
         async def view() -> Response:
             body: bytes = await request.get_data(as_text=False)  # type: ignore[assignment] # it is bytes
             exchange = self._gateway.open(
-                operation, _headers(request), body, trio.current_time()
+                endpoint, _headers(request), body, trio.current_time()
             )
             interval = self._current().server.keep_alive_interval
             return ExchangeResponse(self._gateway, exchange, interval)

@@ -26,7 +26,8 @@ from gandalf.dialects import openai_chat
 from gandalf.domain.errors import GatewayError, RequestTimeout, ShuttingDown
 from gandalf.http.client_wire import ClientWire
 from gandalf.http.edge_asgi import ASGI, Address, Cycle, scope_of
-from gandalf.http.gateway import HOT_ROUTES, Gateway
+from gandalf.http.endpoints import HOT_ROUTES, Endpoint
+from gandalf.http.gateway import Gateway
 from gandalf.http.parser import BodyBudget, Phase, Request, RequestParser
 from gandalf.http.responder import (
     SECURITY_HEADERS,
@@ -311,9 +312,9 @@ class Connection:
         response = self._response = self._new_response(request, keep_alive)
         self._reader_lot.unpark()
         try:
-            operation = HOT_ROUTES.get((request.method, request.path))
-            if operation is not None:
-                await self._run_exchange(operation, request, response)
+            endpoint = HOT_ROUTES.get((request.method, request.path))
+            if endpoint is not None:
+                await self._run_exchange(endpoint, request, response)
             else:
                 await self._run_app(request, response)
         finally:
@@ -322,11 +323,11 @@ class Connection:
         return response.done and response.keep_alive
 
     async def _run_exchange(
-        self, operation: str, request: Request, response: Response
+        self, endpoint: Endpoint, request: Request, response: Response
     ) -> None:
         gateway = self._service.gateway
         exchange = gateway.open(
-            operation, request.headers, request.body, request.received_at
+            endpoint, request.headers, request.body, request.received_at
         )
         self._exchange = exchange
         self._responder = ExchangeResponder(exchange, response)

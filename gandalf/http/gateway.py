@@ -12,18 +12,13 @@ import re
 from gandalf.domain.errors import GatewayError, ShuttingDown
 from gandalf.domain.ids import new_id
 from gandalf.domain.usage import EndReason
+from gandalf.http.endpoints import Endpoint
 from gandalf.http.responder import ExchangeResponder
 from gandalf.pipeline.exchange import Exchange
 from gandalf.pipeline.stage import Pipeline
 from gandalf.providers.base import Headers
 
 log = logging.getLogger("gandalf.http")
-
-# Method and path of every endpoint that runs the pipeline, and its operation.
-HOT_ROUTES: dict[tuple[bytes, bytes], str] = {
-    (b"POST", b"/v1/chat/completions"): "chat",
-    (b"POST", b"/v1/embeddings"): "embeddings",
-}
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
@@ -37,11 +32,14 @@ class Gateway:
         self.draining = False
 
     def open(
-        self, operation: str, headers: Headers, body: bytes, received_at: float
+        self, endpoint: Endpoint, headers: Headers, body: bytes, received_at: float
     ) -> Exchange:
         """Return the exchange of a request that has arrived whole."""
         return Exchange(
-            operation=operation,
+            operation=endpoint.operation,
+            dialect=endpoint.dialect,
+            url_model=endpoint.model,
+            url_stream=endpoint.stream,
             headers=headers,
             body=body,
             request_id=request_id(headers),

@@ -6,7 +6,6 @@ import math
 
 import trio
 
-from gandalf.dialects import openai_chat
 from gandalf.domain.errors import GatewayError, MethodNotAllowed
 from gandalf.http.channel import Channel
 from gandalf.pipeline.exchange import Exchange, Reply
@@ -16,11 +15,9 @@ SECURITY_HEADERS = (
     (b"x-frame-options", b"DENY"),
 )
 STREAM_HEADERS = (
-    (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
-KEEP_ALIVE = b": keep-alive\n\n"
 
 
 class ExchangeResponder:
@@ -60,14 +57,15 @@ class ExchangeResponder:
     async def fail(self, error: GatewayError) -> None:
         """Tell the client of ``error``: as a status if it can still be one."""
         if self.started:
-            await self._channel.abort(openai_chat.stream_error(error))
+            await self._channel.abort(self._exchange.dialect.stream_error(error))
             return
         headers = [
             (b"content-type", b"application/json"),
             *self._headers(),
             *error_headers(error),
         ]
-        await self._channel.whole(error.status, headers, openai_chat.error_body(error))
+        body = self._exchange.dialect.error_body(error)
+        await self._channel.whole(error.status, headers, body)
 
     async def keep_alive(self) -> None:
         """Say that we are still there; called after a while of silence on a stream.
@@ -75,20 +73,23 @@ class ExchangeResponder:
         Opens the stream if dispatch is still waiting for its first content: the
         status is 200 from then on, and a failure becomes an error event.
         """
-        if not self._exchange.streaming:
-            return
-        await self._open_stream(200)
-        await self._channel.send(KEEP_ALIVE)
+        sign_of_life = self._exchange.dialect.KEEP_ALIVE
+        if sign_of_life and self._exchange.streaming:
+            await self._open_stream(200)
+            await self._channel.send(sign_of_life)
 
     async def _open_stream(self, status: int) -> None:
         if not self.started:
-            await self._channel.start(status, [*STREAM_HEADERS, *self._headers()])
+            content_type = (b"content-type", self._exchange.dialect.STREAM_CONTENT_TYPE)
+            headers = [content_type, *STREAM_HEADERS, *self._headers()]
+            await self._channel.start(status, headers)
 
     def _headers(self) -> list[tuple[bytes, bytes]]:
         exchange = self._exchange
         return [
             (b"x-request-id", exchange.request_id.encode()),
             *_attempt_headers(exchange),
+            *_loss_headers(exchange),
             *exchange.reply_headers,
             *SECURITY_HEADERS,
         ]
@@ -100,6 +101,18 @@ def _attempt_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
     if sent:
         headers.append((b"x-gandalf-target", sent[-1].target.encode()))
     return headers
+
+
+def _loss_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    """Return what translation has cost, by the client's own names of the fields."""
+    return [
+        (name, ", ".join(fields).encode("ascii", "backslashreplace"))
+        for name, fields in (
+            (b"x-gandalf-dropped", exchange.dropped),
+            (b"x-gandalf-approximated", exchange.approximated),
+        )
+        if fields
+    ]
 
 
 def error_headers(error: GatewayError) -> list[tuple[bytes, bytes]]:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import trio
 
 from gandalf.actors.breakers import Permit
-from gandalf.dialects.openai_chat import read_answer
+from gandalf.dialects.base import UNREADABLE, Call
+from gandalf.dialects.translation import (
+    TranslatedStream,
+    translate_answer,
+    translate_request,
+)
 from gandalf.domain.errors import UpstreamError, UpstreamTimeout
 from gandalf.domain.routing import Target
 from gandalf.domain.usage import Attempt, EndReason
@@ -43,6 +48,7 @@ class Sending:
         self._upstream = upstream
         self._permit = permit
         self._response: UpstreamResponse | None = None
+        self._native = provider.dialect is exchange.dialect
         self._started_at = trio.current_time()
         self.attempt = Attempt(
             target=target.name, started=self._started_at - exchange.received_at
@@ -89,8 +95,10 @@ class Sending:
         exchange = self._exchange
         call = exchange.call
         assert call is not None  # noqa: S101 - read_call comes before dispatch
-        body = call.body_for(self._target.model)
-        request = self._provider.request(call.operation, self._target.model, body)
+        body = self._body(call)
+        request = await self._provider.request(
+            call.operation, self._target.model, body, stream=call.stream
+        )
         before = trio.current_time()
         response = await self._upstream.send(request, self._provider.timeouts, watch)
         now = trio.current_time()
@@ -101,8 +109,24 @@ class Sending:
         if response.status != 200:
             raise await self._refusal(response, watch)
         if call.stream:
-            return await self._stream(response, watch)
-        return await self._whole(response, watch)
+            return await self._stream(call, response, watch)
+        return await self._whole(call, response, watch)
+
+    def _body(self, call: Call) -> bytes:
+        """Return the request body; in another dialect, note what it loses there."""
+        if self._native:
+            return call.body_for(self._target.model)
+        exchange = self._exchange
+        translated = translate_request(
+            call,
+            self._provider.dialect,
+            self._target.model,
+            source=exchange.dialect,
+            strict=exchange.strict,
+        )
+        exchange.dropped = translated.dropped
+        exchange.approximated = translated.approximated
+        return translated.body
 
     async def _refusal(self, response: UpstreamResponse, watch: Watch) -> UpstreamError:
         body = b""
@@ -112,9 +136,11 @@ class Sending:
                 body += piece
         except UpstreamBroken:
             pass  # The status is known, and says more than the missing text would.
-        return error_of(self._provider.name, response.status, response.headers, body)
+        return error_of(self._provider, response.status, response.headers, body)
 
-    async def _whole(self, response: UpstreamResponse, watch: Watch) -> Served:
+    async def _whole(
+        self, call: Call, response: UpstreamResponse, watch: Watch
+    ) -> Served:
         exchange = self._exchange
         pieces: list[bytes] = []
         size = 0
@@ -129,29 +155,46 @@ class Sending:
         now = trio.current_time()
         exchange.upstream_time += now - before
         body = b"".join(pieces)
-        answer = read_answer(body)
+        spoken = self._provider.dialect
+        answer = spoken.read_answer(call.operation, body)
         if answer is None:
             raise UpstreamError(self._provider.name, "the answer is not JSON")
-        if answer.error is not None:
-            raise hidden_error(self._provider.name, answer.error)
+        if answer.failed is not None:
+            raise hidden_error(self._provider, answer.failed)
+        if not self._native:
+            try:
+                body = translate_answer(
+                    call, body, spoken=spoken, source=exchange.dialect
+                )
+            except UNREADABLE as error:
+                raise UpstreamError(
+                    self._provider.name, f"the answer is not valid: {error}"
+                ) from error
         exchange.usage = answer.usage
         exchange.finish_reason = answer.finish_reason
         if exchange.capture is not None:
             exchange.capture.add(body)
         return self._serve(response, Reply(200, b"application/json", body))
 
-    async def _stream(self, response: UpstreamResponse, watch: Watch) -> Served:
+    async def _stream(
+        self, call: Call, response: UpstreamResponse, watch: Watch
+    ) -> Served:
+        spoken, client = self._provider.dialect, self._exchange.dialect
         content_type = response.headers.get(b"content-type", b"")
-        if content_type and not content_type.startswith(b"text/event-stream"):
+        framed = self._provider.deframer is not None
+        if not framed and not content_type.startswith(spoken.STREAM_CONTENT_TYPE):
             raise UpstreamError(self._provider.name, "the answer is not a stream")
-        if self._exchange.capture is not None:
-            self._exchange.capture.ending = StreamBody.ending
+        follower = (
+            client.follow(call)
+            if self._native
+            else TranslatedStream(spoken.stream_parser(), client.stream_renderer(call))
+        )
         body = StreamBody(
-            self._exchange, self._provider, response, watch.total_deadline
+            self._exchange, self._provider, response, follower, watch.total_deadline
         )
         watch.phase("first_token", self._provider.timeouts.first_token)
         await body.wait_content()
-        return self._serve(response, Reply(200, b"text/event-stream", body))
+        return self._serve(response, Reply(200, client.STREAM_CONTENT_TYPE, body))
 
     def _serve(self, response: UpstreamResponse, reply: Reply) -> Served:
         exchange = self._exchange

@@ -8,7 +8,8 @@ from typing import Protocol
 import trio
 
 from gandalf.actors.response_cache import Capture
-from gandalf.dialects.openai_chat import Call
+from gandalf.dialects.base import Call, Dialect
+from gandalf.dialects.registry import OPENAI
 from gandalf.domain.errors import GatewayError
 from gandalf.domain.identity import Identity, Limits
 from gandalf.domain.routing import Route, Target
@@ -61,7 +62,12 @@ class Exchange:
     """As echoed to the client in ``x-request-id``."""
     received_at: float
     """``trio.current_time()`` when the request's last byte had arrived."""
-    dialect: str = "openai"
+    dialect: Dialect = OPENAI
+    """What the client speaks."""
+    url_model: str = ""
+    """The model that the URL names, in dialects that have it there."""
+    url_stream: bool = False
+    """Whether the URL asks for a stream, ditto."""
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     """Everything the exchange does runs inside; cancelled when it must stop."""
 
@@ -78,7 +84,9 @@ class Exchange:
     """Takes what the client gets, if it may be kept for the response cache."""
     saved: TokenUsage | None = None
     """What an answer from the cache took when it was made."""
-    # route
+    # select_targets
+    strict: bool = False
+    """Whether a loss in translation is to be refused."""
     route: Route | None = None
     targets: tuple[Target, ...] = ()
     """In the order to try them."""
@@ -93,6 +101,9 @@ class Exchange:
     """None until an upstream has reported it."""
     finish_reason: str | None = None
     """What the model said of the end of its answer. None: it did not, or not yet."""
+    dropped: tuple[str, ...] = ()
+    """Fields of the request that the target's dialect has nothing for."""
+    approximated: tuple[str, ...] = ()
     upstream_worked: bool = False
     """Whether an upstream may have spent tokens on this, reported or not."""
     ttft: float | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gandalf.dialects.openai_chat import read_call
 from gandalf.pipeline.exchange import Exchange, Reply
 
 
@@ -10,7 +9,12 @@ class ReadCall:
     """Decodes the body as far as the gateway needs it, or refuses it with 400."""
 
     async def enter(self, exchange: Exchange) -> Reply | None:
-        exchange.call = read_call(exchange.operation, exchange.body)
+        exchange.call = exchange.dialect.read_call(
+            exchange.operation,
+            exchange.body,
+            exchange.url_model,
+            stream=exchange.url_stream,
+        )
         return None
 
     def settle(self, exchange: Exchange) -> None:

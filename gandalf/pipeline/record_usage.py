@@ -80,7 +80,7 @@ class RecordUsage:
             client_request_id=exchange.request_id,
             received_at=self._unix_time() - latency,
             operation=exchange.operation,
-            dialect=exchange.dialect,
+            dialect=exchange.dialect.NAME,
             key_id=identity.key_id,
             org_id=identity.org_id,
             team_id=identity.team_id,

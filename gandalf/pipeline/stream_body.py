@@ -6,7 +6,7 @@ import contextlib
 
 import trio
 
-from gandalf.dialects.openai_chat import DONE, ChatStream
+from gandalf.dialects.base import Follower
 from gandalf.dialects.sse import EventTooLarge
 from gandalf.domain.errors import GatewayError, UpstreamError, UpstreamTimeout
 from gandalf.pipeline.exchange import Exchange
@@ -28,13 +28,12 @@ class StreamBody:
     of every choice; any other end is an error.
     """
 
-    ending = DONE
-
     def __init__(
         self,
         exchange: Exchange,
         provider: Provider,
         response: UpstreamResponse,
+        follower: Follower,
         total_deadline: float,
     ) -> None:
         call = exchange.call
@@ -44,7 +43,8 @@ class StreamBody:
         self._response = response
         self._total_deadline = total_deadline
         self._choices = call.n
-        self._stream = ChatStream(strip_usage=not call.include_usage)
+        self._stream = follower
+        self._deframer = provider.deframer() if provider.deframer is not None else None
         self._held: list[bytes] = []
         self._ended = False
         self._failure: GatewayError | None = None
@@ -71,6 +71,8 @@ class StreamBody:
             if self._failure is not None:
                 raise self._failure
             if self._ended:
+                if self._exchange.capture is not None:
+                    self._exchange.capture.ending = self.ending
                 return b""
             await self._read_within_limits()
         data = b"".join(self._held)
@@ -78,6 +80,10 @@ class StreamBody:
         if self._exchange.capture is not None:
             self._exchange.capture.add(data)
         return data
+
+    @property
+    def ending(self) -> bytes:
+        return self._stream.ending
 
     def note(self, exchange: Exchange) -> None:
         """Write what the stream has told of itself into the exchange."""
@@ -113,20 +119,26 @@ class StreamBody:
         finally:
             self._exchange.upstream_time += trio.current_time() - before
         try:
-            visible = self._stream.feed(data) if data else self._stream.flush()
+            visible = self._feed(data) if data else self._stream.flush()
         except EventTooLarge:
-            self._failure = UpstreamError(
-                self._provider.name, "an event of the stream is too large"
-            )
+            self._end("an event of the stream is too large")
+            return
+        except UpstreamBroken as broken:
+            self._end(str(broken))
             return
         if visible:
             self._held.append(visible)
-        if self._stream.error is not None:
-            self._failure = hidden_error(self._provider.name, self._stream.error)
+        if self._stream.failed is not None:
+            self._failure = hidden_error(self._provider, self._stream.failed)
         elif self._stream.done:
             await self._end_response()
         elif not data:
             self._end("the upstream ended the stream early")
+
+    def _feed(self, data: bytes) -> bytes:
+        if self._deframer is not None:
+            data = self._deframer.feed(data)
+        return self._stream.feed(data)
 
     async def _end_response(self) -> None:
         self._ended = True

@@ -22,7 +22,7 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-from gandalf.dialects import openai_chat
+from gandalf.dialects.conversation import Failed
 from gandalf.domain.errors import (
     UpstreamError,
     UpstreamRateLimited,
@@ -30,7 +30,7 @@ from gandalf.domain.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from gandalf.providers.base import Headers
+from gandalf.providers.base import Headers, Provider
 
 # Seconds without a single try after a provider said that our key is no good. Long
 # enough not to hammer it, short enough that a mended key is back soon.
@@ -67,36 +67,37 @@ def judge(error: UpstreamError) -> Verdict:
 
 
 def error_of(
-    provider: str, status: int, headers: Headers, body: bytes
+    provider: Provider, status: int, headers: Headers, body: bytes
 ) -> UpstreamError:
     """Return the error that an upstream's response with ``status`` stands for."""
-    message, code, param = openai_chat.read_error(body)
+    message, code, param = provider.dialect.read_error(body)
+    name = provider.name
     retry_after = read_retry_after(headers)
     if status in (401, 402, 403):
         # Its text is about the gateway's credentials, and none of the client's
         # business; the record says which provider it was.
         return UpstreamError(
-            provider,
+            name,
             "the provider refused the gateway's credentials",
             upstream_status=status,
         )
     if status == 429:
         return UpstreamRateLimited(
-            provider,
+            name,
             message or "the provider's rate limit is reached",
             upstream_status=status,
             retry_after=retry_after,
         )
     if status in (503, 529):
         return UpstreamUnavailable(
-            provider,
+            name,
             message or "the provider is overloaded",
             upstream_status=status,
             retry_after=retry_after,
         )
     if 400 <= status < 500 and status not in (408, 409, 425):
         return UpstreamRefused(
-            provider,
+            name,
             message or f"the provider answered {status}",
             upstream_status=status,
             code=code,
@@ -104,20 +105,22 @@ def error_of(
             body=body if message else b"",
         )
     return UpstreamError(
-        provider,
+        name,
         message or f"the provider answered {status}",
         upstream_status=status,
         retry_after=retry_after,
     )
 
 
-def hidden_error(provider: str, error: bytes) -> UpstreamError:
+def hidden_error(provider: Provider, failed: Failed) -> UpstreamError:
     """Return the error that an upstream put into a response with status 200."""
-    message, code, _ = openai_chat.read_error(b'{"error":%b}' % error)
-    status = int(code) if code and code.isdigit() and len(code) == 3 else None
-    if status is not None and status >= 400:
-        return error_of(provider, status, {}, b'{"error":%b}' % error)
-    return UpstreamError(provider, message or "the upstream reported an error")
+    message = failed.message or "the upstream reported an error"
+    if failed.status is None or failed.status < 400:
+        return UpstreamError(provider.name, message)
+    error = error_of(provider, failed.status, {}, b"")
+    if failed.status not in (401, 402, 403):
+        error.message = message
+    return error
 
 
 def read_retry_after(headers: Headers) -> float | None:

@@ -6,13 +6,14 @@ is its dialect's business and the sending is the transport's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
 import trio
 
 from gandalf.config import Disconnect, Timeouts
+from gandalf.dialects.base import Dialect
 
 Headers = dict[bytes, bytes]
 """Names in lower case. Repeated fields are joined with ``, ``."""
@@ -108,21 +109,42 @@ class Upstream(Protocol):
         """Close what is idle now and the rest when it becomes so. Idempotent."""
 
 
+class Deframer(Protocol):
+    """Takes a stream out of the framing in which a cloud carries it."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the stream's own bytes that ``data`` completes.
+
+        Raises:
+            UpstreamBroken: The framing is not valid.
+        """
+
+
 class Provider(Protocol):
     """One configured upstream."""
 
     name: str
     """Instance name, e.g. ``openai-eu``: the label in routes, records and metrics."""
-    dialect: str
-    """What it speaks, e.g. ``openai``."""
+    dialect: Dialect
+    """What it speaks."""
+    deframer: Callable[[], Deframer] | None
+    """Makes what takes a stream out of the cloud's own framing; None: there is none."""
     timeouts: Timeouts
     on_client_disconnect: Disconnect
 
-    def request(self, operation: str, model: str, body: bytes) -> UpstreamRequest:
+    async def request(
+        self, operation: str, model: str, body: bytes, *, stream: bool
+    ) -> UpstreamRequest:
         """Return the HTTP request that carries ``body``, which is in its dialect.
+
+        Waits only if a credential must be fetched first.
 
         Args:
             operation: ``chat``, ``embeddings``, ...
             model: The upstream's model name, for dialects that put it into the URL.
             body: The request body, ready to send.
+            stream: Whether the answer is to be a stream, ditto.
+
+        Raises:
+            UpstreamError: There is no credential to be had.
         """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from gandalf.config import Provider as ProviderConfig
+from gandalf.dialects import openai_chat
+from gandalf.dialects.base import Dialect
 from gandalf.providers.base import UpstreamRequest
 
 BASE_URL = "https://api.openai.com/v1"
@@ -18,7 +20,8 @@ PATHS = {
 class OpenAI:
     """One account at one OpenAI-compatible base URL."""
 
-    dialect = "openai"
+    dialect: Dialect = openai_chat
+    deframer = None
 
     def __init__(self, config: ProviderConfig) -> None:
         self.name = config.name
@@ -34,7 +37,9 @@ class OpenAI:
             bearer = b"Bearer " + key.reveal().encode()
             self._headers.append((b"authorization", bearer))
 
-    def request(self, operation: str, model: str, body: bytes) -> UpstreamRequest:
+    async def request(
+        self, operation: str, model: str, body: bytes, *, stream: bool
+    ) -> UpstreamRequest:
         """Return the HTTP request for ``body``; the model is named in it already."""
         return UpstreamRequest(
             b"POST", self._prefix + PATHS[operation], self._headers, body

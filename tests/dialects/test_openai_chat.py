@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gandalf.dialects import openai_chat
+from gandalf.dialects.conversation import Failed
 from gandalf.dialects.openai_chat import ChatStream, read_answer, read_call
 from gandalf.domain.errors import BadRequest, RateLimited, UpstreamRefused
 from gandalf.domain.usage import TokenUsage
@@ -124,6 +125,7 @@ def test_embeddings_need_an_input():
 
 def test_usage_is_split_into_disjoint_classes():
     answer = read_answer(
+        "chat",
         json.dumps(
             {
                 "choices": [{"index": 0, "finish_reason": "stop", "message": {}}],
@@ -134,7 +136,7 @@ def test_usage_is_split_into_disjoint_classes():
                     "completion_tokens_details": {"reasoning_tokens": 20},
                 },
             }
-        ).encode()
+        ).encode(),
     )
 
     assert answer.finish_reason == "stop"
@@ -146,12 +148,12 @@ def test_usage_is_split_into_disjoint_classes():
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b"[1]", b"null", b"\xff"])
 def test_what_is_not_an_answer_is_not_taken_for_one(body):
-    assert read_answer(body) is None
+    assert read_answer("chat", body) is None
 
 
 def test_absent_usage_is_not_zero():
-    assert read_answer(b'{"choices":[],"usage":null}').usage is None
-    assert read_answer(b'{"choices":[],"usage":{}}').usage is None
+    assert read_answer("chat", b'{"choices":[],"usage":null}').usage is None
+    assert read_answer("chat", b'{"choices":[],"usage":{}}').usage is None
 
 
 # Streams.
@@ -233,7 +235,7 @@ def test_an_error_event_ends_the_stream_and_is_not_passed_on():
     stream, out = follow(ROLE + HELLO + error + WORLD + STOP + DONE)
 
     assert out == ROLE + HELLO
-    assert json.loads(stream.error) == {"message": "overloaded", "code": 503}
+    assert stream.failed == Failed(message="overloaded", code="503", status=503)
     assert not stream.done
 
 

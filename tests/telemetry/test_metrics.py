@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gandalf.domain.errors import NotFound, RateLimited
 from gandalf.domain.usage import EndReason, TokenUsage, UsageSource
-from gandalf.http.gateway import HOT_ROUTES
+from gandalf.http.endpoints import HOT_ROUTES
 from gandalf.telemetry.metrics import PATHS, Metrics
 
 from .builders import a_record, an_attempt, an_exchange

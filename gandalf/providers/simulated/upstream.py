@@ -17,6 +17,8 @@ import trio
 
 from gandalf import config
 from gandalf.config import Timeouts
+from gandalf.dialects import openai_chat
+from gandalf.dialects.base import Dialect
 from gandalf.providers.base import (
     Headers,
     UpstreamBroken,
@@ -79,7 +81,8 @@ class SimulatedResponse:
 class Simulated:
     """A provider of simulated models, and its own upstream."""
 
-    dialect = "openai"
+    dialect: Dialect = openai_chat
+    deframer = None
 
     def __init__(self, settings: config.Provider) -> None:
         self.name = settings.name
@@ -91,7 +94,9 @@ class Simulated:
         self._random = Random(settings.name)  # noqa: S311 - decides nothing secret
         self._closed = False
 
-    def request(self, operation: str, model: str, body: bytes) -> UpstreamRequest:
+    async def request(
+        self, operation: str, model: str, body: bytes, *, stream: bool
+    ) -> UpstreamRequest:
         """Return the request that carries ``body``; no credentials are needed."""
         headers = [(b"content-type", _JSON)]
         return UpstreamRequest(b"POST", _TARGETS[operation], headers, body)

@@ -1,0 +1,29 @@
+"""OpenAI's chat completions and embeddings.
+
+Source: https://platform.openai.com/docs/api-reference/chat and .../embeddings.
+
+calls    what a client asks for
+answers  what a whole answer says of itself
+streams  a stream that passes through untouched
+errors   what an upstream says, and what the gateway says
+"""
+
+from gandalf.dialects.base import UNREADABLE as UNREADABLE
+from gandalf.dialects.openai_chat.answers import read_answer as read_answer
+from gandalf.dialects.openai_chat.calls import Call as Call
+from gandalf.dialects.openai_chat.calls import read_call as read_call
+from gandalf.dialects.openai_chat.errors import error_body as error_body
+from gandalf.dialects.openai_chat.errors import read_error as read_error
+from gandalf.dialects.openai_chat.errors import stream_error as stream_error
+from gandalf.dialects.openai_chat.streams import DONE as DONE
+from gandalf.dialects.openai_chat.streams import ChatStream as ChatStream
+
+NAME = "openai"
+CONTENT_TYPE = b"application/json"
+STREAM_CONTENT_TYPE = b"text/event-stream"
+KEEP_ALIVE = b": keep-alive\n\n"
+
+
+def follow(call: Call) -> ChatStream:
+    """Return what follows the stream that answers ``call``."""
+    return ChatStream(strip_usage=not call.include_usage)

@@ -1,0 +1,159 @@
+"""What a client asks for: chat completions and embeddings."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gandalf.dialects import json_object
+from gandalf.dialects.base import UNREADABLE
+from gandalf.dialects.base import Call as BaseCall
+from gandalf.domain.errors import BadRequest
+
+# A picture costs roughly this many tokens at most vendors, whatever its file's size.
+IMAGE_TOKENS = 1000
+BYTES_PER_TOKEN = 4
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _ChatView(msgspec.Struct):
+    model: str
+    messages: msgspec.Raw
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    n: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    tools: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _EmbeddingsView(msgspec.Struct):
+    model: str
+    input: msgspec.Raw
+
+
+_decode_chat = msgspec.json.Decoder(_ChatView).decode
+_decode_embeddings = msgspec.json.Decoder(_EmbeddingsView).decode
+
+
+class Call(BaseCall, kw_only=True):
+    """A call of OpenAI's, with the places of what may have to change in it."""
+
+    members: dict[str, json_object.Span]
+    include_usage: bool = False
+    """Whether the client itself asked for usage at the end of its stream."""
+
+    def body_for(self, model: str) -> bytes:
+        """Return the body for an upstream of the same dialect.
+
+        It is the client's but for the model name and, on a stream, the request for
+        usage that the gateway needs to account for it.
+        """
+        edits: list[tuple[json_object.Span, bytes]] = []
+        if model != self.model:
+            start = self.members["model"].start
+            span = json_object.Span(start, json_object.value_end(self.body, start))
+            edits.append((span, msgspec.json.encode(model)))
+        if self.stream and not self.include_usage:
+            edits.append(self._asking_for_usage())
+        return json_object.splice(self.body, edits) if edits else self.body
+
+    def _asking_for_usage(self) -> tuple[json_object.Span, bytes]:
+        sent = self.members.get("stream_options")
+        if sent is None:
+            start = self.body.index(b"{") + 1
+            added = b'"stream_options":{"include_usage":true},'
+            return json_object.Span(start, start), added
+        span = json_object.Span(
+            sent.start, json_object.value_end(self.body, sent.start)
+        )
+        options = msgspec.json.decode(self.body[span.start : span.end]) or {}
+        return span, msgspec.json.encode({**options, "include_usage": True})
+
+
+def read_call(
+    operation: str, body: bytes, model: str = "", *, stream: bool = False
+) -> Call:
+    """Return what ``body`` asks for; nothing of it is in the URL.
+
+    Raises:
+        BadRequest: It is not JSON, lacks what every call has, has it in the wrong
+            type, or says twice what may be said once.
+    """
+    try:
+        if operation == "chat":
+            return _chat_call(body)
+        return _embeddings_call(body)
+    except msgspec.ValidationError as error:
+        raise BadRequest(str(error), param=_param_of(str(error))) from error
+    except UNREADABLE as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise BadRequest(
+            f"the body is not valid JSON: {reason}", code="invalid_json"
+        ) from error
+
+
+def _chat_call(body: bytes) -> Call:
+    view = _decode_chat(body)
+    options = view.stream_options
+    return Call(
+        operation="chat",
+        model=_named(view.model),
+        body=body,
+        members=json_object.governed_members(body),
+        stream=bool(view.stream),
+        include_usage=bool(options and options.include_usage),
+        n=view.n or 1,
+        temperature=view.temperature,
+        seed=view.seed,
+        max_tokens=view.max_completion_tokens or view.max_tokens,
+        estimated_tokens=estimate_tokens(view.messages) + len(view.tools) // 4,
+    )
+
+
+def _embeddings_call(body: bytes) -> Call:
+    view = _decode_embeddings(body)
+    return Call(
+        operation="embeddings",
+        model=_named(view.model),
+        body=body,
+        members=json_object.governed_members(body),
+        estimated_tokens=estimate_tokens(view.input),
+    )
+
+
+def _named(model: str) -> str:
+    if not model:
+        raise BadRequest("model is empty", param="model")
+    return model
+
+
+def _param_of(message: str) -> str | None:
+    """Return the field a msgspec message speaks of (``... - at `$.stream```)."""
+    if "missing required field" in message:
+        return message.rpartition("field `")[2].partition("`")[0]
+    path = message.rpartition("`$.")[2] if "`$." in message else ""
+    return path.removesuffix("`") or None
+
+
+def estimate_tokens(text: bytes | msgspec.Raw) -> int:
+    """Return about how many tokens the JSON ``text`` holds, in time linear in bytes.
+
+    No tokenizer runs on the request path: it would block everybody for the length of
+    the longest prompt. Base64 data counts as a picture each, not as text.
+    """
+    size = len(text)
+    pictures = 0
+    raw = bytes(text)
+    start = raw.find(b";base64,")
+    while start >= 0:
+        end = raw.find(b'"', start)
+        end = end if end >= 0 else len(raw)
+        size -= end - start
+        pictures += 1
+        start = raw.find(b";base64,", end)
+    return max(1, size // BYTES_PER_TOKEN + pictures * IMAGE_TOKENS)

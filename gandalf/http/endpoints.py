@@ -1,0 +1,26 @@
+"""The endpoints that run the pipeline: which operation, in which dialect."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gandalf.dialects.base import Dialect
+from gandalf.dialects.registry import OPENAI
+
+
+class Endpoint(NamedTuple):
+    """What a request to one URL asks for."""
+
+    operation: str
+    dialect: Dialect
+    model: str = ""
+    """From the URL, in dialects that have it there."""
+    stream: bool = False
+    """Whether the URL asks for a stream, ditto."""
+
+
+HOT_ROUTES: dict[tuple[bytes, bytes], Endpoint] = {
+    (b"POST", b"/v1/chat/completions"): Endpoint("chat", OPENAI),
+    (b"POST", b"/v1/embeddings"): Endpoint("embeddings", OPENAI),
+}
+"""By method and path."""
