@@ -1,0 +1,149 @@
+"""Which models there are and where requests for them may go: one immutable snapshot.
+
+A reload builds a new snapshot and swaps it in at once. A request reads the table when
+its target is chosen and keeps what it found, so it never sees half of each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from gandalf.config import Config
+from gandalf.config import Provider as ProviderConfig
+from gandalf.config import Route as RouteConfig
+from gandalf.domain.identity import Identity
+from gandalf.domain.routing import Route, Target
+from gandalf.providers.base import Provider, Upstream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything that a request's way depends on, of one version of the configuration.
+
+    ``routes`` usually comes from ``build_routes(config)``.
+    """
+
+    config: Config
+    routes: Mapping[str, Route]
+    """By alias."""
+    providers: Mapping[str, Provider]
+    """By instance name."""
+    upstreams: Mapping[str, Upstream]
+    """The providers' connections, by the same names."""
+    version: int
+    """Counts the swaps; the metric ``config_version`` shows it."""
+
+
+class RouteTable:
+    """Owns the current snapshot. Synchronous: who asks sees one version."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    @property
+    def current(self) -> Snapshot:
+        """The snapshot in force."""
+        return self._snapshot
+
+    def config(self) -> Config:
+        """Return the configuration in force: what stages take as ``current``."""
+        return self._snapshot.config
+
+    def find(self, alias: str) -> Route | None:
+        """Return the route that clients call ``alias``, if there is one."""
+        return self._snapshot.routes.get(alias)
+
+    def models_for(self, identity: Identity) -> list[str]:
+        """Return the aliases that ``identity`` may use, sorted."""
+        return sorted(
+            alias
+            for alias, route in self._snapshot.routes.items()
+            if route.targets and identity.may_use(alias)
+        )
+
+    def swap(self, snapshot: Snapshot) -> Snapshot:
+        """Put ``snapshot`` in force and return the former one.
+
+        The caller closes those of its upstreams that the new one does not share;
+        exchanges under way keep what they hold.
+        """
+        former, self._snapshot = self._snapshot, snapshot
+        return former
+
+
+def build_routes(config: Config) -> dict[str, Route]:
+    """Return the routes of ``config`` by alias.
+
+    These are the configured ones, and for each other model that enabled providers
+    list in ``models`` one of that name, over all the providers that list it. Targets
+    at disabled providers are left out; a route may end up with none.
+    """
+    enabled = {p.name: p for p in config.providers if p.enabled}
+    routes = {
+        route.model_alias: _route(
+            route.model_alias, _configured(route, enabled), route.cache_ttl_s, enabled
+        )
+        for route in config.routes
+    }
+    for model, targets in _listed(enabled.values()).items():
+        if model not in routes:
+            routes[model] = _route(model, targets, 0, enabled)
+    return routes
+
+
+def _configured(
+    route: RouteConfig, enabled: Mapping[str, ProviderConfig]
+) -> list[Target]:
+    return [
+        Target(
+            provider=target.provider,
+            model=target.model,
+            priority=target.priority,
+            weight=target.weight,
+        )
+        for target in route.targets
+        if target.provider in enabled
+    ]
+
+
+def _listed(providers: Iterable[ProviderConfig]) -> dict[str, list[Target]]:
+    listed: dict[str, list[Target]] = {}
+    for provider in providers:
+        # A model listed twice is still one target.
+        for model in dict.fromkeys(provider.models):
+            target = Target(
+                provider=provider.name,
+                model=model,
+                priority=provider.priority,
+                weight=provider.weight,
+            )
+            listed.setdefault(model, []).append(target)
+    return listed
+
+
+def _route(
+    alias: str,
+    targets: list[Target],
+    cache_ttl_s: int,
+    providers: Mapping[str, ProviderConfig],
+) -> Route:
+    route = Route(
+        alias=alias,
+        targets=tuple(sorted(targets, key=lambda target: target.priority)),
+        cache_ttl=float(cache_ttl_s) if cache_ttl_s else None,
+    )
+    return msgspec.structs.replace(route, version=_version(route, providers))
+
+
+def _version(route: Route, providers: Mapping[str, ProviderConfig]) -> str:
+    # A provider moved elsewhere may answer differently under the same names.
+    places = [
+        (p.type, p.base_url, p.hosting, p.region, p.project)
+        for p in (providers[target.provider] for target in route.targets)
+    ]
+    content = msgspec.json.encode((route, places), order="deterministic")
+    return hashlib.sha256(content).hexdigest()[:12]
