@@ -87,7 +87,6 @@ class Pool:
         self._clock = clock
         self._resolver = Resolver(self.origin.host, self.origin.port, clock)
         self._host_field = b"host: %b\r\n" % self.origin.authority
-        self._plain_field = b"accept-encoding: identity\r\n"
         self._idle: deque[Connection] = deque()
         self._busy = 0
         self._queue = trio.lowlevel.ParkingLot()
@@ -114,30 +113,22 @@ class Pool:
         """Send ``request`` and wait for the response's header section.
 
         Raises:
-            UpstreamBroken: No connection, or no valid answer, or one in a content
-                coding although none was accepted.
+            UpstreamBroken: No connection, or no valid answer, or a compressed one.
         """
-        response = await self.fetch(request, self._plain_field, timeouts, watch)
+        response = await self.fetch(request, timeouts, watch)
         coding = response.headers.get(b"content-encoding")
         if coding is not None and coding.lower() != b"identity":
-            # Decoding it would need a bound on what it unpacks to, on the hot path,
-            # for an upstream that does what it was told not to do.
+            # Providers ask for ``identity``. Decoding for an upstream that does what it
+            # was told not to do would need a bound on what its answer unpacks to.
             response.close()
             raise UpstreamBroken("the upstream's answer is compressed", sent=True)
         return response
 
     async def fetch(
-        self,
-        request: UpstreamRequest,
-        more_fields: bytes,
-        timeouts: Timeouts,
-        watch: Watch,
+        self, request: UpstreamRequest, timeouts: Timeouts, watch: Watch
     ) -> Response:
-        """Send ``request``, with ``more_fields`` in its header section, as ``send``.
-
-        The answer comes as it is, in whatever content coding.
-        """
-        head = self._render(request, more_fields)
+        """Do as ``send``, but return the answer in whatever content coding it has."""
+        head = self._render(request)
         if self._busy < self.max_connections:
             self._busy += 1
         else:
@@ -187,17 +178,16 @@ class Pool:
         while idle and idle[0].idle_since <= horizon:
             idle.popleft().close()
 
-    def _render(self, request: UpstreamRequest, more_fields: bytes) -> bytes:
+    def _render(self, request: UpstreamRequest) -> bytes:
         fields = b"".join([b"%b: %b\r\n" % field for field in request.headers])
-        head = b"%b %b HTTP/1.1\r\n%b%b%bcontent-length: %d\r\n\r\n" % (
+        head = b"%b %b HTTP/1.1\r\n%b%bcontent-length: %d\r\n\r\n" % (
             request.method,
             request.target,
             self._host_field,
-            more_fields,
             fields,
             len(request.body),
         )
-        lines = len(request.headers) + more_fields.count(b"\r\n") + 4
+        lines = len(request.headers) + 4
         if head.count(b"\n") != lines or head.count(b"\r") != lines:
             # Most often a key that was read from a file, with the line's end.
             raise UpstreamBroken("a header field holds a line break", sent=False)

@@ -1,0 +1,69 @@
+"""Requests to an upstream, as dispatch would make them."""
+
+import math
+from typing import NamedTuple
+
+import trio
+
+from gandalf.config import Timeouts
+from gandalf.providers.base import (
+    Headers,
+    Upstream,
+    UpstreamRequest,
+    UpstreamResponse,
+    Watch,
+)
+
+PATIENT = Timeouts(connect=5.0, response_headers=5.0)
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class TooLate(Exception):
+    """A phase took too long; the text is its name."""
+
+
+def a_request(body: bytes = b"{}", method: bytes = b"POST") -> UpstreamRequest:
+    headers = ((b"content-type", b"application/json"), (b"authorization", b"Bearer sk"))
+    return UpstreamRequest(method, b"/v1/chat/completions", headers, body)
+
+
+async def opened(
+    upstream: Upstream,
+    request: UpstreamRequest | None = None,
+    timeouts: Timeouts = PATIENT,
+) -> UpstreamResponse:
+    """Send a request, and return the response with its body unread."""
+    response: UpstreamResponse | None = None
+    with trio.CancelScope() as scope:
+        watch = Watch(scope, math.inf)
+        response = await upstream.send(request or a_request(), timeouts, watch)
+    if response is None:
+        raise TooLate(watch.name)
+    return response
+
+
+async def read(response: UpstreamResponse) -> bytes:
+    """Read a body to its end and close the response."""
+    parts = []
+    try:
+        with trio.fail_after(5):
+            while data := await response.receive():
+                parts.append(data)
+    finally:
+        response.close()
+    return b"".join(parts)
+
+
+async def call(
+    upstream: Upstream,
+    request: UpstreamRequest | None = None,
+    timeouts: Timeouts = PATIENT,
+) -> Answer:
+    """Send a request and read its whole answer."""
+    response = await opened(upstream, request, timeouts)
+    return Answer(response.status, response.headers, await read(response))
