@@ -91,10 +91,10 @@ def test_development_and_running_use_the_same_versions():
 # The dependencies.
 
 
-def imported_distributions():
-    """Return the distributions that the package's own code imports."""
+def imported_distributions(folder):
+    """Return the distributions that the code in ``folder`` imports."""
     roots = set()
-    for path in (ROOT / "gandalf").rglob("*.py"):
+    for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 roots |= {alias.name for alias in node.names}
@@ -103,11 +103,13 @@ def imported_distributions():
     distributions = packages_distributions()
     return {
         normalised(distribution)
-        for root in {name.partition(".")[0] for name in roots} - {"gandalf"}
+        for root in {name.partition(".")[0] for name in roots} - OURS
         if root not in sys.stdlib_module_names
         for distribution in distributions[root]
     }
 
+
+OURS = {"gandalf", "tests", "bench"}
 
 # Namespaces that several distributions share: the import does not say which is meant.
 SHARED = {
@@ -123,7 +125,12 @@ SHARED = {
 def test_the_package_imports_exactly_what_it_declares():
     declared = wanted(PROJECT["project"]["dependencies"])
 
-    assert imported_distributions() - SHARED == declared
+    assert imported_distributions("gandalf") - SHARED == declared
+
+
+@pytest.mark.parametrize("folder", ["tests", "bench", ".ci"])
+def test_what_the_tools_import_is_locked(folder):
+    assert imported_distributions(folder) <= locked_names("requirements-dev.txt")
 
 
 # The commands.
