@@ -98,7 +98,7 @@ def imported_distributions(folder):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 roots |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 roots.add(node.module)
     distributions = packages_distributions()
     return {
