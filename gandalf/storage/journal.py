@@ -52,7 +52,7 @@ def encode(record: UsageRecord) -> bytes:
     """
     try:
         line = _line(record)
-    except (OverflowError, UnicodeEncodeError):  # 10**30 tokens, half a surrogate pair
+    except UnicodeEncodeError:  # half a surrogate pair
         return _line(essentials(record))
     if len(line) > MAX_RECORD_BYTES:
         line = _line(_shortened(record))

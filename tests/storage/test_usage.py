@@ -1,0 +1,248 @@
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from gandalf.domain.usage import EndReason, TokenUsage, UsageSource
+from gandalf.storage import usage
+from gandalf.storage.database import Database
+from gandalf.storage.errors import StorageError
+from gandalf.storage.usage import UsageTable
+
+from .builders import a_record, a_segment, an_attempt, some_records
+
+
+@pytest.fixture
+async def database(tmp_path):
+    database = Database(tmp_path / "gandalf.db")
+    await database.open()
+    yield database
+    database.close()
+
+
+def insert(records):
+    return lambda connection: usage.insert(connection, records)
+
+
+def rows(path, query):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(query)]
+
+
+async def test_every_field_has_its_column(database):
+    record = a_record(
+        "r1",
+        client_request_id="c1",
+        received_at=1_700_000_000.123456,
+        operation="embeddings",
+        dialect="anthropic",
+        key_id="k9",
+        org_id="acme",
+        team_id="t1",
+        user_id="u1",
+        alias="fast",
+        provider="openai-eu",
+        model="gpt-4o",
+        stream=True,
+        status=502,
+        end_reason=EndReason.INCOMPLETE,
+        error_code="upstream_error",
+        cache="miss",
+        tokens=TokenUsage(
+            input=1,
+            cache_read=2,
+            cache_write=3,
+            cache_write_1h=4,
+            output=5,
+            reasoning=6,
+            audio_input=7,
+            audio_output=8,
+        ),
+        usage_source=UsageSource.ESTIMATED,
+        estimated_tokens=99,
+        latency=1.25,
+        ttft=0.5,
+        overhead=0.000321,
+    )
+
+    await database.write(insert([record]))
+
+    assert rows(database.path, "SELECT * FROM usage_records") == [
+        {
+            "request_id": "r1",
+            "client_request_id": "c1",
+            "received_at": 1_700_000_000.123456,
+            "operation": "embeddings",
+            "dialect": "anthropic",
+            "key_id": "k9",
+            "org_id": "acme",
+            "team_id": "t1",
+            "user_id": "u1",
+            "alias": "fast",
+            "provider": "openai-eu",
+            "model": "gpt-4o",
+            "stream": 1,
+            "status": 502,
+            "end_reason": "incomplete",
+            "error_code": "upstream_error",
+            "cache": "miss",
+            "input_tokens": 1,
+            "cache_read_tokens": 2,
+            "cache_write_tokens": 3,
+            "cache_write_1h_tokens": 4,
+            "output_tokens": 5,
+            "reasoning_tokens": 6,
+            "audio_input_tokens": 7,
+            "audio_output_tokens": 8,
+            "usage_source": "estimated",
+            "estimated_tokens": 99,
+            "latency_us": 1_250_000,
+            "ttft_us": 500_000,
+            "overhead_us": 321,
+        }
+    ]
+
+
+async def test_what_was_not_reported_is_null_and_what_was_zero_is_zero(database):
+    record = a_record(tokens=TokenUsage(input=0), ttft=None)
+
+    await database.write(insert([record]))
+
+    [row] = rows(
+        database.path, "SELECT input_tokens, output_tokens, ttft_us FROM usage_records"
+    )
+    assert row == {"input_tokens": 0, "output_tokens": None, "ttft_us": None}
+
+
+async def test_every_attempt_has_its_row(database):
+    failed = an_attempt(
+        target="a/b",
+        ttfb=None,
+        status=None,
+        outcome="upstream_timeout",
+        decision="failover",
+        reason="upstream connect timeout after 5s",
+    )
+    served = an_attempt(target="c/d", started=5.0, duration=0.25, ttfb=0.125)
+
+    await database.write(insert([a_record("r1", attempts=(failed, served))]))
+
+    assert rows(database.path, "SELECT * FROM attempts ORDER BY n") == [
+        {
+            "request_id": "r1",
+            "n": 0,
+            "target": "a/b",
+            "started_us": 200,
+            "duration_us": 1_500_000,
+            "ttfb_us": None,
+            "status": None,
+            "outcome": "upstream_timeout",
+            "decision": "failover",
+            "reason": "upstream connect timeout after 5s",
+        },
+        {
+            "request_id": "r1",
+            "n": 1,
+            "target": "c/d",
+            "started_us": 5_000_000,
+            "duration_us": 250_000,
+            "ttfb_us": 125_000,
+            "status": 200,
+            "outcome": "served",
+            "decision": "answer",
+            "reason": "",
+        },
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 511, 512, 513, 1535])
+async def test_any_number_of_records_goes_in_at_once(database, count):
+    records = [
+        a_record(f"r{n}", attempts=(an_attempt(),) * (n % 4)) for n in range(count)
+    ]
+
+    await database.write(insert(records))
+
+    found = rows(database.path, "SELECT request_id FROM usage_records ORDER BY rowid")
+    assert [row["request_id"] for row in found] == [f"r{n}" for n in range(count)]
+    [attempts] = rows(database.path, "SELECT count(*) AS n FROM attempts")
+    assert attempts["n"] == sum(n % 4 for n in range(count))
+
+
+async def test_a_record_that_is_there_already_is_not_changed(database):
+    await database.write(insert([a_record("r1", status=200)]))
+    before = rows(database.path, "SELECT * FROM usage_records, attempts")
+
+    await database.write(
+        insert([a_record("r1", status=500, attempts=()), a_record("r1")])
+    )
+
+    assert rows(database.path, "SELECT * FROM usage_records, attempts") == before
+
+
+@pytest.mark.parametrize("monster", [2**63, 10**30])
+async def test_a_record_that_sqlite_does_not_take_holds_nothing_up(
+    database, tmp_path, monster, caplog
+):
+    records = some_records(20)
+    records[13] = a_record("r13", tokens=TokenUsage(input=monster, output=7))
+
+    await UsageTable(database).ingest(a_segment(tmp_path, records).span())
+
+    found = rows(
+        database.path,
+        "SELECT request_id, input_tokens, output_tokens, n FROM usage_records"
+        " LEFT JOIN attempts USING (request_id) ORDER BY usage_records.rowid",
+    )
+    assert [row["request_id"] for row in found] == [f"r{n}" for n in range(20)]
+    assert found[13] == {
+        "request_id": "r13",
+        "input_tokens": 2**53 - 1,
+        "output_tokens": 7,
+        "n": None,
+    }
+    assert all(row["n"] == 0 for n, row in enumerate(found) if n != 13)
+    assert "r13" in caplog.text
+
+
+async def test_a_journal_loaded_twice_is_there_once(database, tmp_path):
+    segment = a_segment(tmp_path, some_records(100))
+    table = UsageTable(database)
+
+    first = await table.ingest(segment.span())
+    before = rows(database.path, "SELECT * FROM usage_records, attempts")
+    second = await table.ingest(segment.span())
+
+    assert (first.records, first.corrupt, first.end) == (100, 0, segment.written)
+    assert second == first
+    assert rows(database.path, "SELECT * FROM usage_records, attempts") == before
+
+
+async def test_a_load_that_fails_leaves_nothing_behind(database, tmp_path):
+    segment = a_segment(tmp_path, some_records(10))
+    await database.write(lambda c: c.execute("ALTER TABLE attempts RENAME TO away"))
+
+    with pytest.raises(StorageError, match="no such table"):
+        await UsageTable(database).ingest(segment.span())
+    assert rows(database.path, "SELECT * FROM usage_records") == []
+
+    await database.write(lambda c: c.execute("ALTER TABLE away RENAME TO attempts"))
+    await UsageTable(database).ingest(segment.span())
+    assert len(rows(database.path, "SELECT * FROM usage_records")) == 10
+
+
+async def test_a_request_takes_little_room(database):
+    ids = [f"01a20cbe-11f6-7701-b516-{n:012d}" for n in range(1000)]
+    key = "01a20cbe-11f6-7433-b9f3-3f601ba84110"
+    records = [a_record(i, client_request_id=i, key_id=key) for i in ids]
+    pages = (
+        "SELECT page_count * page_size AS size FROM pragma_page_count, pragma_page_size"
+    )
+    [before] = rows(database.path, pages)
+
+    await database.write(insert(records))
+
+    # The record and its attempt, some 200 and 120 bytes, and four indexes.
+    [after] = rows(database.path, pages)
+    assert after["size"] - before["size"] < 1000 * 600
