@@ -153,7 +153,7 @@ class RateLimiter:
             self._bucket(self._tokens, key_id, limits.tpm, now),
         )
 
-    def __len__(self) -> int:
+    def key_count(self) -> int:
         """Return the number of keys that have a bucket."""
         return len(self._requests.keys() | self._tokens.keys())
 
