@@ -1,0 +1,457 @@
+"""Slots and connections: who gets one, what becomes of it, and that none is lost."""
+
+import random
+import time
+from collections import deque
+from contextlib import closing
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from gandalf.config import Timeouts
+from gandalf.http.upstream import Pool
+from gandalf.providers.base import UpstreamBroken, UpstreamRequest
+from tests.fakes.calls import TooLate, a_request, call, opened, read
+from tests.fakes.servers import OK, answering, echo_lengths, serving
+
+CLOSING = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"
+
+
+class SetClock:
+    """A clock that shows what it was set to."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+async def silent(peer):
+    await peer.read_request()
+    await peer.wait_left()
+
+
+# --- one connection ---
+
+
+async def test_a_connection_is_used_again():
+    async with serving(echo_lengths) as server:
+        with closing(Pool(server.url)) as pool:
+            bodies = [(await call(pool, a_request(b"x" * n))).body for n in (1, 22)]
+            assert (pool.open, pool.idle) == (1, 1)
+
+    assert bodies == [b"1", b"22"]
+    assert len(server.peers) == 1
+
+
+async def test_the_request_is_on_the_wire_as_it_was_given():
+    seen = []
+
+    async def script(peer):
+        seen.append(await peer.read_request())
+        await peer.send(OK)
+
+    async with serving(script) as server:
+        with closing(Pool(server.url + "/ignored/path")) as pool:
+            await call(pool, a_request(b'{"a":1}'))
+
+    assert seen == [
+        b"POST /v1/chat/completions HTTP/1.1\r\n"
+        b"host: 127.0.0.1:%d\r\n"
+        b"content-type: application/json\r\n"
+        b"authorization: Bearer sk\r\n"
+        b'content-length: 7\r\n\r\n{"a":1}' % server.port
+    ]
+
+
+@pytest.mark.parametrize("poison", [b"sk\n", b"sk\r\nx-admin: 1", b"sk\rx: y"])
+async def test_a_line_break_in_a_header_field_is_not_sent(poison):
+    async with serving(echo_lengths) as server:
+        with closing(Pool(server.url)) as pool:
+            request = UpstreamRequest(b"POST", b"/", [(b"authorization", poison)], b"")
+            with pytest.raises(UpstreamBroken, match="line break") as broken:
+                await call(pool, request)
+
+    assert not broken.value.sent
+    assert "sk" not in str(broken.value)
+    assert server.peers == []
+
+
+async def test_a_connection_that_the_upstream_wants_closed_is_not_used_again():
+    async with serving(answering(CLOSING, OK)) as server:
+        with closing(Pool(server.url)) as pool:
+            await call(pool)
+            assert pool.open == 0
+            await call(pool)
+
+    assert len(server.peers) == 2
+
+
+async def test_an_unread_answer_closes_its_connection_at_once():
+    async def script(peer):
+        await peer.read_request()
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\npart")
+        await peer.wait_left()
+
+    async with serving(script) as server:
+        with closing(Pool(server.url)) as pool:
+            response = await opened(pool)
+            response.close()
+            response.close()
+            assert pool.open == 0
+            with trio.fail_after(1):
+                await server.peers[0].left.wait()
+            with pytest.raises(trio.ClosedResourceError):
+                await response.receive()
+
+
+async def test_an_answer_that_is_there_to_its_end_counts_as_read():
+    async with serving(echo_lengths) as server:
+        with closing(Pool(server.url)) as pool:
+            response = await opened(pool)
+            while not response._connection.parser.complete:
+                await response.receive()
+            response.close()
+            assert pool.idle == 1
+
+
+async def test_closing_an_answer_late_does_not_touch_the_next_one():
+    async with serving(echo_lengths) as server:
+        with closing(Pool(server.url)) as pool:
+            first = await opened(pool)
+            await read(first)
+            second = await opened(pool, a_request(b"12345"))
+            first.close()
+            assert await read(second) == b"5"
+            assert (pool.open, pool.idle) == (1, 1)
+
+
+# --- connections that died while idle ---
+
+
+async def test_a_connection_closed_while_idle_is_thrown_away():
+    async with serving(answering(OK)) as server:
+        with closing(Pool(server.url)) as pool:
+            for _ in range(3):
+                await call(pool)
+                await wait_all_tasks_blocked(0.005)
+            assert pool.open == 1
+
+    assert len(server.peers) == 3
+
+
+async def test_an_answer_that_nobody_asked_for_is_thrown_away_with_its_connection():
+    async def script(peer):
+        await peer.read_request()
+        await peer.send(OK)
+        await poisoned.wait()
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil")
+        await peer.wait_left()
+
+    poisoned = trio.Event()
+    async with serving(script) as server:
+        with closing(Pool(server.url)) as pool:
+            await call(pool)
+            poisoned.set()
+            await wait_all_tasks_blocked(0.005)
+            got = await call(pool)
+
+    assert got.body == b"ok"
+    assert len(server.peers) == 2
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_a_request_lost_on_a_stale_connection_is_sent_again_on_a_new_one(end):
+    requests = []
+
+    async def script(peer):
+        requests.append(await peer.read_request())
+        await peer.send(OK)
+        requests.append(await peer.read_request())
+        if end == "reset":
+            peer.reset()
+
+    async with serving(script) as server:
+        with closing(Pool(server.url)) as pool:
+            await call(pool)
+            got = await call(pool, a_request(b"again"))
+            assert (pool.open, pool.idle) == (1, 1)
+
+    assert got.body == b"ok"
+    assert [request[-5:] == b"again" for request in requests] == [False, True, True]
+
+
+async def test_a_request_lost_on_a_new_connection_is_not_sent_again():
+    async with serving(answering()) as server:
+        with closing(Pool(server.url)) as pool:
+            with pytest.raises(UpstreamBroken) as broken:
+                await call(pool)
+            assert pool.open == 0
+
+    assert broken.value.sent
+    assert len(server.peers) == 1
+
+
+async def test_a_request_is_sent_again_only_once():
+    connections = iter([[OK], []])
+
+    async def script(peer):
+        for answer in next(connections):
+            await peer.read_request()
+            await peer.send(answer)
+        await peer.read_request()
+
+    async with serving(script) as server:
+        with closing(Pool(server.url)) as pool:
+            await call(pool)
+            with pytest.raises(UpstreamBroken):
+                await call(pool)
+
+    assert len(server.peers) == 2
+
+
+async def test_a_stale_connection_that_began_to_answer_is_not_retried():
+    async def script(peer):
+        await peer.read_request()
+        await peer.send(OK)
+        await peer.read_request()
+        await peer.send(b"HTTP/1.1 2")
+
+    async with serving(script) as server:
+        with closing(Pool(server.url)) as pool:
+            await call(pool)
+            with pytest.raises(UpstreamBroken):
+                await call(pool)
+
+    assert len(server.peers) == 1
+
+
+async def test_a_connection_idle_for_too_long_is_closed():
+    clock = SetClock()
+    async with serving(echo_lengths) as server:
+        with closing(Pool(server.url, keepalive_expiry=30.0, clock=clock)) as pool:
+            await call(pool)
+            clock.now += 29.9
+            await call(pool)
+            assert len(server.peers) == 1
+            clock.now += 30.1
+            await call(pool)
+            assert len(server.peers) == 2
+            assert pool.open == 1
+
+
+async def test_connections_that_are_no_longer_needed_expire_under_light_traffic():
+    clock = SetClock()
+    async with serving(echo_lengths) as server:
+        with closing(Pool(server.url, keepalive_expiry=30.0, clock=clock)) as pool:
+            busy = [await opened(pool) for _ in range(5)]
+            for response in busy:
+                await read(response)
+            assert pool.idle == 5
+            for _ in range(4):
+                clock.now += 10
+                await call(pool)
+            assert pool.idle == 1
+            clock.now += 30
+            pool.close_expired()
+            assert pool.idle == 0
+
+
+# --- slots ---
+
+
+async def test_who_waits_longest_gets_the_next_slot(nursery):
+    gate = trio.Semaphore(0)
+    served = []
+
+    async def script(peer):
+        while True:
+            request = await peer.read_request()
+            await gate.acquire()
+            served.append(request[-1:])
+            await peer.send(OK)
+
+    async with serving(script) as server:
+        with closing(Pool(server.url, max_connections=1)) as pool:
+            for name in (b"a", b"b", b"c", b"d"):
+                nursery.start_soon(call, pool, a_request(name))
+                await wait_all_tasks_blocked(0.005)
+            assert (pool.open, pool.waiting) == (1, 3)
+            for _ in range(4):
+                gate.release()
+                await wait_all_tasks_blocked(0.005)
+            assert (pool.open, pool.idle, pool.waiting) == (1, 1, 0)
+
+    assert served == [b"a", b"b", b"c", b"d"]
+    assert len(server.peers) == 1
+
+
+async def test_a_newcomer_does_not_overtake_who_waits(nursery):
+    order = []
+
+    async def named(pool, name):
+        await call(pool, a_request(name))
+        order.append(name)
+
+    async with serving(echo_lengths) as server:
+        with closing(Pool(server.url, max_connections=1)) as pool:
+            holder = await opened(pool)
+            nursery.start_soon(named, pool, b"waiting")
+            await wait_all_tasks_blocked(0.005)
+            while await holder.receive():
+                pass
+            holder.close()  # An idle connection is there; it is spoken for.
+            nursery.start_soon(named, pool, b"newcomer")
+            await wait_all_tasks_blocked(0.02)
+
+    assert order == [b"waiting", b"newcomer"]
+
+
+async def test_waiting_for_a_slot_is_part_of_the_connect_phase():
+    async with serving(silent) as server:
+        with closing(Pool(server.url, max_connections=1)) as pool:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call, pool)
+                await wait_all_tasks_blocked(0.005)
+                with pytest.raises(TooLate, match="connect"):
+                    await call(pool, None, Timeouts(connect=0.02))
+                assert (pool.open, pool.waiting) == (1, 0)
+                nursery.cancel_scope.cancel()
+            assert pool.open == 0
+
+
+async def test_a_silent_upstream_runs_into_the_response_headers_phase():
+    async with serving(silent) as server:
+        with closing(Pool(server.url)) as pool:
+            with pytest.raises(TooLate, match="response_headers"):
+                await call(pool, None, Timeouts(connect=5.0, response_headers=0.02))
+            assert pool.open == 0
+            with trio.fail_after(1):
+                await server.peers[0].left.wait()
+
+
+async def test_one_slow_reader_does_not_hold_back_the_others():
+    async def script(peer):
+        request = await peer.read_request()
+        if request.endswith(b"endless"):
+            await peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                await peer.send(b"x" * 65536)
+        await peer.send(CLOSING)
+
+    async with serving(script) as server:
+        with closing(Pool(server.url, max_connections=2)) as pool:
+            slow = await opened(pool, a_request(b"endless"))
+            await slow.receive()
+            with trio.fail_after(5):
+                for _ in range(50):
+                    assert (await call(pool)).body == b"ok"
+            slow.close()
+
+
+async def test_a_closed_pool_keeps_nothing_but_finishes_what_is_under_way(nursery):
+    async with serving(echo_lengths) as server:
+        pool = Pool(server.url, max_connections=2)
+        kept, busy = await opened(pool), await opened(pool)
+        await read(kept)
+        assert (pool.open, pool.idle) == (2, 1)
+
+        pool.close()
+        pool.close()
+        assert (pool.open, pool.idle) == (1, 0)
+        assert await read(busy) == b"2"
+        assert pool.open == 0
+        assert (await call(pool)).body == b"2"
+        assert pool.open == 0
+
+
+async def test_ten_thousand_cancelled_calls_leave_a_pool_that_works(nursery):
+    dice = random.Random(2)
+
+    async def script(peer):
+        for _ in range(dice.randrange(1, 8)):
+            await peer.read_request()
+            await pause()
+            await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nok")
+            await pause()
+            await peer.send(b"ok")
+
+    async def pause():
+        for _ in range(dice.randrange(6)):
+            await trio.lowlevel.checkpoint()
+
+    async def one(pool):
+        # Counted in turns of the loop, so that the cancellation hits every phase.
+        turns = dice.randrange(30)
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as pair:
+                pair.start_soon(cancel_after, turns, scope)
+                try:
+                    assert (await call(pool)).body == b"okok"
+                except UpstreamBroken:
+                    outcomes["broken"] += 1
+                else:
+                    outcomes["whole"] += 1
+                pair.cancel_scope.cancel()
+        outcomes["cancelled"] += scope.cancelled_caught
+
+    async def cancel_after(turns, scope):
+        for _ in range(turns):
+            await trio.lowlevel.checkpoint()
+        scope.cancel()
+
+    async def worker(pool, todo):
+        while todo:
+            todo.pop()
+            await one(pool)
+
+    outcomes = dict.fromkeys(("whole", "cancelled", "broken"), 0)
+    async with serving(script) as server:
+        with closing(Pool(server.url, max_connections=10)) as pool:
+            todo = deque(range(10_000))
+            async with trio.open_nursery() as workers:
+                for _ in range(20):
+                    workers.start_soon(worker, pool, todo)
+
+            assert outcomes["cancelled"] > 3_000
+            assert outcomes["whole"] > 1_000
+            assert pool.open == pool.idle <= 10
+            assert pool.waiting == 0
+            # All ten slots are there.
+            responses = [await opened(pool) for _ in range(10)]
+            assert pool.open == 10
+            for response in responses:
+                assert await read(response) == b"okok"
+
+
+async def test_a_thousand_idle_connections_cost_no_more_than_ten():
+    class Still:
+        """An idle connection as the pool sees it."""
+
+        idle_since = 1000.0
+        reusable = True
+
+        def quiet(self):
+            return True
+
+        def close(self):
+            pass
+
+    def cost(idle):
+        pool = Pool("http://127.0.0.1:1", clock=SetClock())
+        for _ in range(idle):
+            pool._busy += 1
+            pool._release(Still())
+        best = float("inf")
+        for _ in range(20):
+            started = time.perf_counter()
+            for _ in range(200):
+                pool._busy += 1
+                pool._release(pool._take_idle())
+            best = min(best, time.perf_counter() - started)
+        assert pool.idle == idle
+        return best
+
+    assert cost(1000) < 5 * cost(10)
