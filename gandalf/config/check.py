@@ -31,6 +31,7 @@ _PROVIDER_NAMES = r"providers(\[\d+\](\.name)?)?"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MODEL = re.compile(r"[!-~]([ -~]{0,254}[!-~])?")
 _HOST = re.compile(r"\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]*", re.ASCII)
+_PRINTABLE = re.compile(r"[!-~]+")
 _KEY = re.compile(r"[!-+\--~]+")  # printable, no space, no comma
 
 
@@ -92,6 +93,13 @@ class Checker:
             )
         if provider.base_url:
             self._url(f"{key}.base_url", provider.base_url)
+        for field, secret in (
+            ("api_key", provider.api_key),
+            ("auth.api_key", provider.auth.api_key),
+        ):
+            # It goes into a header: a line end, as of a file read, would end that too.
+            if secret is not None and not _PRINTABLE.fullmatch(secret.reveal()):
+                self._complain(f"{key}.{field}", "holds a space or a control character")
         for i, model in enumerate(provider.models):
             self._model(f"{key}.models[{i}]", model)
         kind = provider_type(provider)
@@ -225,7 +233,7 @@ def _fault_of_url(url: str) -> str:
         _ = parts.port
     except ValueError:
         return "is not a valid URL"
-    if not re.fullmatch(r"[!-~]+", url):
+    if not _PRINTABLE.fullmatch(url):
         return "a URL holds no spaces and no characters beyond ASCII"
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return "expected an URL that begins with http:// or https:// and a host"

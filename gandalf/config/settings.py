@@ -117,7 +117,9 @@ class CircuitBreaker(msgspec.Struct, frozen=True, kw_only=True):
     error_threshold: Share = 0.30
     """Share of weighted errors at which a breaker opens."""
     min_samples: PositiveCount = 10
-    """Attempts in the window below which a breaker stays closed."""
+    """Attempts in the window below which the share is not looked at."""
+    consecutive_failures: Count = 5
+    """Failures in a row that open a breaker, however few attempts. 0: never."""
     window_seconds: Annotated[int, Meta(ge=1, le=60)] = 60
     """Seconds over which attempts are counted."""
     open_timeout: PositiveSeconds = 30.0

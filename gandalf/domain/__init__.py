@@ -2,6 +2,7 @@
 
 errors      every way a request can be refused or fail, and the status it means
 identity    who calls, what their role permits, which models and limits they have
+keys        what an API key looks like, and what is kept of it
 routing     aliases, routes and the targets behind them
 usage       tokens by class, attempts, and the record kept of every request
 secret      text that never shows itself

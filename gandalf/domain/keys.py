@@ -7,7 +7,7 @@ import secrets
 
 import msgspec
 
-from gandalf.domain.identity import Role
+from gandalf.domain.identity import Identity, Limits, Role
 from gandalf.domain.secret import Secret
 
 KEY_PREFIX = "gnd_"
@@ -48,9 +48,9 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
     key_hash: str
     key_prefix: str
     name: str = ""
-    org_id: str = "default"
-    team_id: str | None = None
     user_id: str | None = None
+    team_id: str | None = None
+    org_id: str = "default"
     role: Role = Role.MEMBER
     allowed_models: tuple[str, ...] = ()
     """Empty means every model."""
@@ -66,7 +66,22 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
     last_used_at: float | None = None
     """Unix time in seconds, up to half a minute late. None means never."""
 
-    def usable_at(self, now: float) -> bool:
-        """Whether the key is good at the Unix time ``now``."""
-        expired = self.expires_at is not None and self.expires_at <= now
-        return not self.blocked and not expired
+    def identity(self) -> Identity:
+        """Return whom the key stands for."""
+        return Identity(
+            key_id=self.key_id,
+            key_prefix=self.key_prefix,
+            org_id=self.org_id,
+            team_id=self.team_id,
+            user_id=self.user_id,
+            role=self.role,
+            allowed_models=self.allowed_models,
+            limits=limits(self.rpm_limit, self.tpm_limit),
+            expires_at=self.expires_at,
+            blocked=self.blocked,
+        )
+
+
+def limits(rpm: int | None, tpm: int | None) -> Limits | None:
+    """Return a key's own limits, or None if it has none."""
+    return None if rpm is None and tpm is None else Limits(rpm, tpm)

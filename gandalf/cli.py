@@ -1,0 +1,302 @@
+"""The command line. Each command imports what it needs, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gandalf import __version__
+
+if TYPE_CHECKING:
+    from gandalf.domain.keys import StoredKey
+    from gandalf.storage.database import Database
+
+DEFAULT_CONFIG = Path("configs/gandalf.yaml")
+ROLES = ("admin", "member", "viewer", "service_account")
+
+# A prefix shorter than this may mean another key than the one thought of.
+SHORTEST_PREFIX = 8
+
+OK = 0
+FAILED = 1
+MISUSED = 2
+"""As of argparse: the command line, or the configuration file, is wrong."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` and return the exit status."""
+    args = _parser().parse_args(argv)
+    try:
+        status: int = args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output (``| head``) has had enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gandalf", description="An LLM gateway.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"gandalf {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(
+        group: argparse._SubParsersAction[argparse.ArgumentParser],
+        name: str,
+        run: Callable[[argparse.Namespace], int],
+        text: str,
+    ) -> argparse.ArgumentParser:
+        added = group.add_parser(name, help=text, description=text, allow_abbrev=False)
+        added.set_defaults(run=run)
+        added.add_argument(
+            "--config",
+            type=Path,
+            default=DEFAULT_CONFIG,
+            metavar="FILE",
+            help=f"configuration file (default: {DEFAULT_CONFIG})",
+        )
+        return added
+
+    command(commands, "serve", _serve, "Run the gateway.")
+    command(commands, "check", _check, "Tell whether a configuration file is valid.")
+
+    keys = commands.add_parser("keys", help="Make, list and revoke API keys.")
+    actions = keys.add_subparsers(metavar="ACTION", required=True)
+    create = command(
+        actions, "create", _create_key, "Make a key; it is shown this once, on stdout."
+    )
+    create.add_argument("--name", default="", help="what the key is for")
+    create.add_argument("--org", default="default", help="organization (default)")
+    create.add_argument("--role", choices=ROLES, default="member", help="(member)")
+    create.add_argument(
+        "--models", default="", help="allowed models: a,b,c* (default: every model)"
+    )
+    create.add_argument("--rpm", type=_count, help="requests per minute; 0: unlimited")
+    create.add_argument("--tpm", type=_count, help="tokens per minute; 0: unlimited")
+    create.add_argument(
+        "--expires-in", type=_duration, metavar="TIME", help="such as 12h or 90d"
+    )
+    command(actions, "list", _list_keys, "List the keys of the database.")
+    revoke = command(
+        actions, "revoke", _revoke_key, "Block a key, within a second and for good."
+    )
+    revoke.add_argument("key", metavar="ID_OR_PREFIX", help="as listed")
+    return parser
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from gandalf import app
+
+    return app.main(args.config)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from gandalf.config import ConfigError, load
+
+    try:
+        config = load(args.config, os.environ)
+    except ConfigError as error:
+        return _fail(str(error), MISUSED)
+    counts = (
+        f"{len(things)} {name}{'s' * (len(things) != 1)}"
+        for things, name in (
+            (config.providers, "provider"),
+            (config.routes, "route"),
+            (config.keys, "key"),
+        )
+    )
+    print(f"{args.config}: valid ({', '.join(counts)})")
+    return OK
+
+
+def _create_key(args: argparse.Namespace) -> int:
+    import time
+
+    from gandalf.domain.identity import Role
+    from gandalf.domain.ids import new_id
+    from gandalf.domain.keys import StoredKey, hash_key, new_key, shown_prefix
+    from gandalf.storage.keys import KeyStore
+
+    secret, now = new_key(), time.time()
+    models = tuple(filter(None, (name.strip() for name in args.models.split(","))))
+    if args.models and not models:
+        # Not the same as naming none, which would allow all.
+        return _fail("--models names no model", MISUSED)
+    key = StoredKey(
+        key_id=new_id(),
+        key_hash=hash_key(secret.reveal().encode()),
+        key_prefix=shown_prefix(secret),
+        name=args.name,
+        org_id=args.org or "default",
+        role=Role(args.role),
+        allowed_models=models,
+        rpm_limit=args.rpm,
+        tpm_limit=args.tpm,
+        expires_at=None if args.expires_in is None else now + args.expires_in,
+        created_at=now,
+    )
+
+    async def create(database: Database) -> int:
+        if await KeyStore(database).insert(key):
+            _say(f"the organization {key.org_id!r} is new")
+        return OK
+
+    if (status := _with_database(args, create, new=True)) == OK:
+        _say(f"{key.role} key {key.key_id}; a running gateway knows it in a second")
+        _say("Keep it now, it is not shown again:")
+        print(secret.reveal())
+    return status
+
+
+def _list_keys(args: argparse.Namespace) -> int:
+    from gandalf.storage.keys import KeyStore
+
+    async def show(database: Database) -> int:
+        keys = await KeyStore(database).all()
+        rows = [_key_row(key) for key in keys]
+        names = "ID PREFIX STATE ROLE ORG NAME MODELS RPM TPM EXPIRES USED"
+        _print_table(names.split(), rows)
+        return OK
+
+    return _with_database(args, show)
+
+
+def _revoke_key(args: argparse.Namespace) -> int:
+    from gandalf.storage.keys import KeyStore
+
+    async def revoke(database: Database) -> int:
+        store = KeyStore(database)
+        found = [k for k in await store.all() if _is_meant(k, args.key)]
+        if not found:
+            return _fail(f"there is no key {args.key!r} in the database")
+        if len(found) > 1:
+            ids = "\n  ".join(key.key_id for key in found)
+            return _fail(f"{args.key!r} may be any of these; say which:\n  {ids}")
+        key = found[0]
+        if key.blocked:
+            print(f"{key.key_id} was revoked before")
+            return OK
+        await store.revoke(key.key_id)
+        print(f"{key.key_id} is revoked; a running gateway refuses it in a second")
+        return OK
+
+    return _with_database(args, revoke)
+
+
+def _is_meant(key: StoredKey, text: str) -> bool:
+    if text == key.key_id:
+        return True
+    begins = key.key_id.startswith(text) or key.key_prefix.startswith(text)
+    return begins and len(text) >= SHORTEST_PREFIX
+
+
+def _key_row(key: StoredKey) -> list[str]:
+    expired = key.expires_at is not None and key.expires_at <= _now()
+    state = "revoked" if key.blocked else "expired" if expired else "active"
+    return [
+        key.key_id,
+        key.key_prefix,
+        state,
+        key.role,
+        key.org_id,
+        key.name or "-",
+        ",".join(key.allowed_models) or "all",
+        _limit(key.rpm_limit),
+        _limit(key.tpm_limit),
+        _time(key.expires_at),
+        _time(key.last_used_at),
+    ]
+
+
+def _with_database(
+    args: argparse.Namespace,
+    work: Callable[[Database], Awaitable[int]],
+    *,
+    new: bool = False,
+) -> int:
+    """Run ``work`` on the configured database; ``new``: which may not exist yet."""
+    import trio
+
+    from gandalf.config import ConfigError, load_database
+    from gandalf.storage.database import Database
+    from gandalf.storage.errors import StorageError
+
+    async def run(path: Path) -> int:
+        database = Database(path)
+        await database.open()
+        try:
+            return await work(database)
+        finally:
+            database.close()
+
+    try:
+        path = Path(load_database(args.config, os.environ).dsn)
+        if not new and not path.exists():
+            return _fail(f"there is no database {path} yet")
+        return trio.run(run, path)
+    except ConfigError as error:
+        return _fail(str(error), MISUSED)
+    except StorageError as error:
+        return _fail(str(error))
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return value
+
+
+def _duration(text: str) -> float:
+    from gandalf.config.scalars import duration
+
+    value = duration(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def _print_table(names: list[str], rows: list[list[str]]) -> None:
+    # What a key is called must not move a terminal's cursor.
+    lines = [names, *([_printable(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _limit(value: int | None) -> str:
+    return "default" if value is None else str(value) if value else "unlimited"
+
+
+def _time(at: float | None) -> str:
+    if at is None:
+        return "never"
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _now() -> float:
+    return datetime.now(UTC).timestamp()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _fail(text: str, status: int = FAILED) -> int:
+    _say(text)
+    return status
