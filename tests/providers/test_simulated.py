@@ -22,7 +22,7 @@ def a_provider(name="sim", **simulation):
 
 async def send(upstream, body, operation="chat"):
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = upstream.request(operation, "ignored", raw)
+    request = await upstream.request(operation, "ignored", raw, stream=False)
     with trio.CancelScope() as scope:
         return await upstream.send(request, upstream.timeouts, Watch(scope, math.inf))
     raise AssertionError("cancelled")
