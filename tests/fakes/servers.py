@@ -31,29 +31,29 @@ class Peer:
         self.sock = sock
         self.left = trio.Event()
         """Set when the script saw the client's end of the connection."""
-        self._data = b""
+        self._data = bytearray()
 
     async def read_request(self) -> bytes:
         """Return one whole request; end the script if the client leaves before."""
         while b"\r\n\r\n" not in self._data:
             await self._more()
-        head, _, _ = self._data.partition(b"\r\n\r\n")
+        end = self._data.index(b"\r\n\r\n")
         length = 0
-        for line in head.lower().split(b"\r\n")[1:]:
+        for line in self._data[:end].lower().split(b"\r\n")[1:]:
             name, _, value = line.partition(b":")
             if name == b"content-length":
                 length = int(value)
-        size = len(head) + 4 + length
+        size = end + 4 + length
         while len(self._data) < size:
             await self._more()
-        request, self._data = self._data[:size], self._data[size:]
+        request = bytes(self._data[:size])
+        del self._data[:size]
         return request
 
-    async def read_head(self) -> bytes:
-        """Return what came up to the end of the header section, and a bit beyond."""
+    async def read_head(self) -> None:
+        """Read up to the end of the header section, and what came with it."""
         while b"\r\n\r\n" not in self._data:
             await self._more()
-        return self._data
 
     async def wait_left(self) -> None:
         """Wait until the client closes the connection."""
