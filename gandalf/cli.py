@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gandalf import __version__
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG = Path("configs/gandalf.yaml")
 ROLES = ("admin", "member", "viewer", "service_account")
+
+_INPUT = ("input", "cache_read", "cache_write", "cache_write_1h", "audio_input")
+_OUTPUT = ("output", "reasoning", "audio_output")
 
 # A prefix shorter than this may mean another key than the one thought of.
 SHORTEST_PREFIX = 8
@@ -91,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
         actions, "revoke", _revoke_key, "Block a key, within a second and for good."
     )
     revoke.add_argument("key", metavar="ID_OR_PREFIX", help="as listed")
+
+    usage = command(commands, "usage", _usage, "Show what past requests used.")
+    usage.add_argument("--limit", type=_count, default=20, help="how many (20)")
+    usage.add_argument("--request-id", metavar="ID", help="one request, in detail")
+    usage.add_argument("--json", action="store_true", help="one JSON object a line")
     return parser
 
 
@@ -191,6 +199,89 @@ def _revoke_key(args: argparse.Namespace) -> int:
         return OK
 
     return _with_database(args, revoke)
+
+
+def _usage(args: argparse.Namespace) -> int:
+    from gandalf.storage.requests import RequestRecords
+
+    async def show(database: Database) -> int:
+        records = RequestRecords(database)
+        if args.request_id is None:
+            _show_records(await records.latest(args.limit), as_json=args.json)
+            return OK
+        record = await records.find(args.request_id)
+        if record is None:
+            return _fail(f"no request {args.request_id!r} is on record")
+        if args.json:
+            _show_records([record], as_json=True)
+        else:
+            _show_record(record)
+        return OK
+
+    return _with_database(args, show)
+
+
+def _show_records(records: list[dict[str, Any]], *, as_json: bool) -> None:
+    import json
+
+    if as_json:
+        for record in records:
+            print(json.dumps(record))
+        return
+    names = "TIME REQUEST KEY ALIAS PROVIDER STATUS END IN OUT SECONDS CACHE"
+    _print_table(names.split(), [_record_row(record) for record in records])
+
+
+def _record_row(record: dict[str, Any]) -> list[str]:
+    return [
+        _time(record["received_at"]),
+        record["request_id"],
+        record["key_id"] or "-",
+        record["alias"] or "-",
+        record["provider"] or "-",
+        str(record["status"]),
+        record["end_reason"],
+        _tokens(record, _INPUT),
+        _tokens(record, _OUTPUT),
+        _seconds(record["latency_us"]),
+        record["cache"],
+    ]
+
+
+def _show_record(record: dict[str, Any]) -> None:
+    shown = {name: value for name, value in record.items() if name != "attempts"}
+    shown["received_at"] = _time(record["received_at"])
+    width = max(map(len, shown))
+    for name, value in shown.items():
+        text = "-" if value in (None, "") else _printable(str(value))
+        print(f"{name.ljust(width)}  {text}")
+    print()
+    names = "ATTEMPT TARGET STARTED SECONDS STATUS OUTCOME DECISION REASON"
+    rows = [
+        [
+            str(number),
+            attempt["target"],
+            _seconds(attempt["started_us"]),
+            _seconds(attempt["duration_us"]),
+            "-" if attempt["status"] is None else str(attempt["status"]),
+            attempt["outcome"] or "-",
+            attempt["decision"] or "-",
+            attempt["reason"] or "-",
+        ]
+        for number, attempt in enumerate(record["attempts"], 1)
+    ]
+    _print_table(names.split(), rows)
+
+
+def _tokens(record: dict[str, Any], classes: Sequence[str]) -> str:
+    # What was not reported is not zero.
+    known = [record[f"{name}_tokens"] for name in classes]
+    counts = [count for count in known if count is not None]
+    return str(sum(counts)) if counts else "-"
+
+
+def _seconds(microseconds: int) -> str:
+    return f"{microseconds / 1e6:.3f}"
 
 
 def _is_meant(key: StoredKey, text: str) -> bool:

@@ -25,7 +25,8 @@ One YAML file: `gandalf serve --config FILE`, by default `configs/gandalf.yaml`,
 is a commented example. `gandalf check --config FILE` tells everything that is wrong
 with a file, with line, column and key, and exits with 0 or 2. Paths are relative to the
 working directory. On SIGHUP the file is read again; if anything is wrong with it, the
-configuration in force stays.
+configuration in force stays. Changes of `server`, `database`, `usage` and `telemetry`
+need a restart.
 
 **Environment.** `${NAME}` in a value is replaced by the environment variable `NAME`;
 if that is not set, the file is not valid. `${NAME:-text}` is `text` where `NAME` is
