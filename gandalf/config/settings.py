@@ -263,7 +263,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool = True
     """A disabled provider is not connected to, and no route may name it."""
     timeout_ms: Count = 0
-    """Total time limit of an attempt, in milliseconds. 0: ``timeouts.total``."""
+    """The older form of ``timeouts.total``, which wins. Milliseconds; 0: no limit."""
     timeouts: Timeouts = Timeouts()
     hosting: Literal["", "azure", "vertex", "bedrock"] = ""
     """The cloud that carries the provider. Empty: the provider itself."""
