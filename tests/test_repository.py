@@ -157,6 +157,14 @@ def test_the_two_commands_of_the_readme_are_make_run_and_make_test():
     assert "\nmake test " in text
 
 
+def test_the_models_that_the_readme_asks_for_are_the_demos():
+    demo = (ROOT / "configs" / "demo.yaml").read_text()
+    asked = re.findall(r'"?model"?[:=] ?"([\w.-]+)"', (ROOT / "README.md").read_text())
+
+    assert asked
+    assert set(asked) <= set(re.findall(r"model_alias: (\S+)", demo))
+
+
 def test_every_public_make_target_is_in_the_help():
     text = (ROOT / "Makefile").read_text()
     phony = set(re.search(r"^\.PHONY: (.*)$", text, re.M)[1].split())

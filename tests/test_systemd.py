@@ -1,5 +1,8 @@
 import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -9,6 +12,14 @@ from trio.testing import wait_all_tasks_blocked
 from gandalf.systemd import Systemd
 
 PID = 4711
+# Seconds that a real process gets to do something. It takes one where nothing else runs.
+START_LIMIT = 30.0
+CONFIG = """
+server: {addr: "127.0.0.1:0"}
+database: {dsn: gandalf.db}
+auth: {generate_admin_key: true}
+providers: [{name: simulated, models: [demo]}]
+"""
 
 
 class Manager:
@@ -27,6 +38,14 @@ class Manager:
                 messages.append(self._socket.recv(4096).decode().split("\n"))
             except BlockingIOError:
                 return messages
+
+    def wait_for(self, wanted):
+        """Return the status of the next message ``wanted``, and skip those before."""
+        self._socket.settimeout(START_LIMIT)
+        while True:
+            state, *rest = self._socket.recv(4096).decode().split("\n")
+            if state == wanted:
+                return rest
 
     def close(self):
         self._socket.close()
@@ -156,3 +175,32 @@ def test_an_unknown_kind_of_address_is_reported_and_left_alone(caplog):
 
     [record] = caplog.records
     assert "vsock:2:1234" in record.getMessage()
+
+
+def test_a_real_gateway_tells_of_its_whole_life(manager, socket_path, tmp_path):
+    config = tmp_path / "gandalf.yaml"
+    config.write_text(CONFIG)
+    gateway = subprocess.Popen(
+        [sys.executable, "-m", "gandalf", "serve", "--config", config],
+        cwd=tmp_path,
+        env={**os.environ, "NOTIFY_SOCKET": socket_path, "WATCHDOG_USEC": "200000"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        [status] = manager.wait_for("READY=1")
+        assert status.startswith("STATUS=serving http://127.0.0.1:")
+        manager.wait_for("WATCHDOG=1")
+        gateway.send_signal(signal.SIGHUP)
+        manager.wait_for("RELOADING=1")
+        assert manager.wait_for("READY=1") == ["STATUS=serving"]
+        config.write_text("nonsense: true")
+        gateway.send_signal(signal.SIGHUP)
+        manager.wait_for("RELOADING=1")
+        assert manager.wait_for("READY=1") == ["STATUS=serving, with the old settings"]
+        gateway.send_signal(signal.SIGTERM)
+        manager.wait_for("STOPPING=1")
+        assert gateway.wait(START_LIMIT) == 0
+    finally:
+        gateway.kill()
+        gateway.wait()
