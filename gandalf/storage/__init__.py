@@ -5,5 +5,6 @@ database    the SQLite file: one connection writes, a few read
 migrations  the schema, one step after the other
 journal     the segment files that finished requests are written to first
 usage       from the journal into the tables of finished requests
+requests    finished requests, read for people
 keys        client keys
 """

@@ -294,6 +294,7 @@ class JournalDirectory:
         def sync() -> None:
             for segment, _ in marks:
                 segment.sync()
+            self._sync_entries()
 
         try:
             await trio.to_thread.run_sync(sync, limiter=self._slot)
