@@ -112,6 +112,7 @@ class Connection:
     __slots__ = (
         "_app_scope",
         "_client",
+        "_cut_short",
         "_deaf",
         "_exchange",
         "_gone",
@@ -128,6 +129,7 @@ class Connection:
         "_since",
         "_wire",
         "_worker_lot",
+        "_worker_scope",
     )
 
     def __init__(self, service: Service, wire: ClientWire, client: Address) -> None:
@@ -141,6 +143,10 @@ class Connection:
         self._reader_lot = trio.lowlevel.ParkingLot()
         self._worker_lot = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
+        # Every exchange runs in this one: to enter a scope costs several microseconds,
+        # and an exchange that is cancelled takes its connection with it.
+        self._worker_scope = trio.CancelScope()
+        self._cut_short: tuple[Exchange, ExchangeResponder] | None = None
         self._refusal: GatewayError | None = None
         # What is under way; all None between two requests.
         self._response: Response | None = None
@@ -220,7 +226,10 @@ class Connection:
         self._opened = True
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read)
-            await self._work()
+            with self._worker_scope:
+                await self._work()
+            if self._cut_short is not None:
+                await self._apologize(*self._cut_short)
             nursery.cancel_scope.cancel()
 
     def _release(self) -> None:
@@ -286,7 +295,11 @@ class Connection:
             self._app_scope.cancel()
         self._wire.wake()
         self._worker_lot.unpark()
-        self._reader_lot.unpark()
+        self._wake_reader()
+
+    def _wake_reader(self) -> None:
+        if self._paused:
+            self._reader_lot.unpark()
 
     # The worker.
 
@@ -301,7 +314,7 @@ class Connection:
                 await self._worker_lot.park()
                 continue
             self._since = trio.current_time()
-            self._reader_lot.unpark()
+            self._wake_reader()
             if not again or self._service.draining:
                 await self._linger()
 
@@ -310,7 +323,7 @@ class Connection:
         service = self._service
         keep_alive = request.keep_alive and not service.draining
         response = self._response = self._new_response(request, keep_alive)
-        self._reader_lot.unpark()
+        self._wake_reader()
         try:
             endpoint = HOT_ROUTES.get((request.method, request.path))
             if endpoint is not None:
@@ -327,12 +340,26 @@ class Connection:
     ) -> None:
         gateway = self._service.gateway
         exchange = gateway.open(
-            endpoint, request.headers, request.body, request.received_at
+            endpoint,
+            request.headers,
+            request.body,
+            request.received_at,
+            self._worker_scope,
         )
         self._exchange = exchange
-        self._responder = ExchangeResponder(exchange, response)
+        self._responder = responder = ExchangeResponder(exchange, response)
         response.sent_at = request.received_at
-        await gateway.answer(exchange, self._responder)
+        try:
+            await gateway.answer(exchange, responder)
+        except trio.Cancelled:
+            self._cut_short = exchange, responder
+            raise
+
+    async def _apologize(
+        self, exchange: Exchange, responder: ExchangeResponder
+    ) -> None:
+        await self._service.gateway.apologize(exchange, responder)
+        await self._linger()
 
     async def _run_app(self, request: Request, response: Response) -> None:
         service = self._service
@@ -390,7 +417,7 @@ class Connection:
         """
         self._deaf = self._lingering = True
         self._parser.close()
-        self._reader_lot.unpark()
+        self._wake_reader()
         self._wire.half_close()
         while not self._gone:
             await self._worker_lot.park()

@@ -10,6 +10,7 @@ refused before any of it is read.
 from __future__ import annotations
 
 import enum
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
@@ -121,15 +122,17 @@ class Request:
         "version",
     )
 
-    def __init__(self, headers: Headers) -> None:
+    def __init__(
+        self, method: bytes, version: str, headers: Headers, keep_alive: bool
+    ) -> None:
+        self.method = method
+        self.version = version
+        """``1.0`` or ``1.1``."""
         self.headers = headers
-        self.method = b""
+        self.keep_alive = keep_alive
         self.path = b""
         """Without the query, as sent: nothing is decoded."""
         self.query = b""
-        self.version = ""
-        """``1.0`` or ``1.1``."""
-        self.keep_alive = True
         self.body = b""
         self.received_at = 0.0
         """``clock()`` when its last byte had arrived."""
@@ -155,7 +158,7 @@ class RequestParser:
         "_chunked",
         "_chunks",
         "_clock",
-        "_first_feed",
+        "_fed",
         "_headers",
         "_last",
         "_llhttp",
@@ -193,7 +196,12 @@ class RequestParser:
         self._budget = budget
         self._clock = clock
         self._llhttp = httptools.HttpRequestParser(self)
+        self._request: Request | None = None
         self._parts: list[bytes] = []
+        self._size = 0
+        self._chunked = False
+        self._chunks = 0
+        self._fed = 0
         self._refusal: GatewayError | None = None
         self._last = False
         self._resuming = False
@@ -208,6 +216,7 @@ class RequestParser:
         """
         if self._last:
             return
+        self._fed = len(data)
         try:
             self._llhttp.feed_data(data)
         except httptools.HttpParserUpgrade as stop:
@@ -224,11 +233,15 @@ class RequestParser:
             raise _malformed(error) from None
         if self.phase is not Phase.IDLE:
             self._check_raw_size(len(data))
+            if self.phase_since == math.inf:
+                self.phase_since = self._clock()
 
     def close(self) -> None:
         """Forget the request that is arriving, and whatever follows. Idempotent."""
         self._budget.give_back(self._size)
         self._begin()
+        self._parts = []
+        self._size = 0
         self.phase = Phase.IDLE
         self.expecting = False
         self._last = True
@@ -246,7 +259,7 @@ class RequestParser:
             raise BadRequest("too many pipelined requests")
         self._begin()
         self.phase = Phase.HEADERS
-        self.phase_since = self._clock()
+        self.phase_since = math.inf
 
     def on_url(self, part: bytes) -> None:
         if self._resuming:
@@ -268,20 +281,22 @@ class RequestParser:
     def on_headers_complete(self) -> None:
         if self._resuming:
             return
-        request = self._request
         llhttp = self._llhttp
-        request.method = llhttp.get_method()
-        request.version = llhttp.get_http_version()
-        request.keep_alive = llhttp.should_keep_alive()
+        request = self._request = Request(
+            llhttp.get_method(),
+            llhttp.get_http_version(),
+            self._headers,
+            llhttp.should_keep_alive(),
+        )
         try:
-            _check_head(request, self._max_header_bytes)
+            _check_head(request)
+            self._check_size()
             _split_target(request, self._target)
             self._check_body(request)
         except GatewayError as error:
             self._refuse(error)
         self.phase = Phase.BODY
-        self.phase_since = self._clock()
-        self._first_feed = True
+        self.phase_since = math.inf
         self._raw_size = 0
 
     def on_chunk_header(self) -> None:
@@ -303,10 +318,14 @@ class RequestParser:
         if self._llhttp.should_upgrade() and not self._resuming:
             return  # Its body is still to come: see _ignore_upgrade.
         request = self._request
-        request.body = b"".join(self._parts)
+        if request is None:
+            raise RuntimeError("a message has ended that had not begun")
+        if self._parts:
+            request.body = b"".join(self._parts)
+            self._parts = []
+            self._size = 0
         request.received_at = self._clock()
-        self._parts = []
-        self._size = 0
+        self._request = None
         self.expecting = False
         self.phase = Phase.IDLE
         self._last = not request.keep_alive
@@ -316,14 +335,8 @@ class RequestParser:
 
     def _begin(self) -> None:
         self._headers: Headers = {}
-        self._request = Request(self._headers)
         self._target = b""
-        self._parts = []
-        self._size = 0
-        self._chunked = False
-        self._chunks = 0
         self._repeats = 0
-        self._first_feed = True
         self._raw_size = 0
 
     def _refuse(self, error: GatewayError) -> NoReturn:
@@ -340,13 +353,25 @@ class RequestParser:
         separator = b"; " if name == b"cookie" else b", "
         self._headers[name] += separator + value
 
+    def _check_size(self) -> None:
+        headers, limit = self._headers, self._max_header_bytes
+        # Adding up is needed only if they did not all arrive at once, and few bytes.
+        if self.phase_since != math.inf or self._fed > limit:
+            size = sum(map(len, headers)) + sum(map(len, headers.values()))
+            if len(self._target) + size + 4 * len(headers) > limit:
+                raise _headers_too_large(limit)
+        if len(headers) > MAX_FIELDS:
+            raise HeadersTooLarge("too many header fields")
+
     def _check_body(self, request: Request) -> None:
         headers = request.headers
         encoding = headers.get(b"transfer-encoding")
-        if encoding is not None:
-            if encoding.lower() != b"chunked" or request.version != "1.1":
-                raise BadRequest("transfer-encoding must be chunked, in HTTP/1.1")
-            self._chunked = True
+        self._chunked = encoding is not None
+        if encoding is not None and (
+            encoding.lower() != b"chunked" or request.version != "1.1"
+        ):
+            raise BadRequest("transfer-encoding must be chunked, in HTTP/1.1")
+        self._chunks = 0
         size = int(headers.get(b"content-length", b"0"))
         if size > self._max_body_bytes:
             raise _body_too_large(self._max_body_bytes)
@@ -364,8 +389,7 @@ class RequestParser:
         trailers. Of the bytes that came together with the beginning nobody knows which
         they were; they are at most one receive, and not counted.
         """
-        if self._first_feed:
-            self._first_feed = False
+        if self.phase_since == math.inf:
             return
         self._raw_size += size
         if self.phase is Phase.HEADERS:
@@ -394,20 +418,14 @@ class RequestParser:
         self._resuming = False
 
 
-def _check_head(request: Request, max_header_bytes: int) -> None:
+def _check_head(request: Request) -> None:
     headers = request.headers
     if request.version not in ("1.1", "1.0"):
         raise VersionNotSupported("this server speaks HTTP/1.1")
     if request.method not in METHODS:
         raise MethodNotAllowed(ALLOWED_METHODS)
-    names = b"".join(headers)
-    size = len(names) + sum(map(len, headers.values())) + 4 * len(headers)
-    if size > max_header_bytes:
-        raise _headers_too_large(max_header_bytes)
-    if len(headers) > MAX_FIELDS:
-        raise HeadersTooLarge("too many header fields")
     # Some servers behind us would read content_length as content-length.
-    if b"_" in names:
+    if b"_" in b"".join(headers):
         raise BadRequest("header field names with an underscore are not accepted")
     if b"host" not in headers and request.version == "1.1":
         raise BadRequest("the header field host is missing")
