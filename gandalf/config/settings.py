@@ -259,7 +259,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     weight: PositiveCount = 1
     """Share of the traffic among providers of the same priority."""
     max_rps: Count = 0
-    """Requests per second that the account allows. 0 means unlimited."""
+    """Accepted for older files. Nothing is limited by it."""
     enabled: bool = True
     """A disabled provider is not connected to, and no route may name it."""
     timeout_ms: Count = 0

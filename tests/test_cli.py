@@ -1,0 +1,419 @@
+import json
+import re
+import subprocess
+import sys
+import types
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import trio
+
+from gandalf import __version__, cli
+from gandalf.cli import main
+from gandalf.domain.identity import Role
+from gandalf.domain.keys import StoredKey, hash_key
+from gandalf.domain.usage import TokenUsage
+from gandalf.storage import usage
+from gandalf.storage.database import Database
+from gandalf.storage.keys import KeyStore
+
+from .storage.builders import a_record, an_attempt
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A configuration whose database is not there yet."""
+    path = tmp_path / "gandalf.yaml"
+    path.write_text(
+        f"database: {{dsn: {tmp_path}/var/gandalf.db}}\n"
+        "providers: [{name: simulated, api_key: '${NOT_SET:-}'}]\n"
+    )
+    return path
+
+
+@pytest.fixture
+def run(config, capsys):
+    """Run a command; return its status, and what it said on stdout and on stderr."""
+
+    def run(*argv, config=config):
+        try:
+            status = main([*argv, "--config", str(config)])
+        except SystemExit as ended:
+            status = ended.code
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+def in_database(config, work):
+    """Run an async function on the database of ``config``."""
+
+    async def run():
+        database = Database(config.parent / "var" / "gandalf.db")
+        await database.open()
+        with closing(database):
+            return await work(database)
+
+    return trio.run(run)
+
+
+def stored_keys(config):
+    return in_database(config, lambda database: KeyStore(database).all())
+
+
+def record(config, *records):
+    async def insert(database):
+        await database.write(lambda connection: usage.insert(connection, records))
+
+    in_database(config, insert)
+
+
+# check
+
+
+def test_check_says_that_a_file_is_valid(run, config):
+    status, out, err = run("check")
+
+    assert (status, err) == (0, "")
+    assert out == f"{config}: valid (1 provider, 0 routes, 0 keys)\n"
+
+
+def test_check_tells_every_problem_on_stderr_and_exits_with_2(run, config):
+    config.write_text("servr: {}\ncache: {max_size: -1}\n")
+
+    status, out, err = run("check")
+
+    assert (status, out) == (2, "")
+    assert err.splitlines() == [
+        f"{config}:1:1: servr: unknown key; did you mean server?",
+        f"{config}:2:19: cache.max_size: expected a whole number of at least 1, found '-1'",
+    ]
+
+
+# keys
+
+
+def test_a_created_key_is_all_there_is_on_stdout_and_only_its_hash_is_kept(run, config):
+    status, out, err = run("keys", "create", "--role", "admin", "--name", "ops")
+
+    key = out.rstrip("\n")
+    assert status == 0
+    assert re.fullmatch("gnd_[A-Za-z0-9_-]{43}", key)
+    assert key not in err
+    (stored,) = stored_keys(config)
+    assert stored.key_hash == hash_key(key.encode())
+    assert (stored.name, stored.role, stored.org_id) == ("ops", Role.ADMIN, "default")
+
+
+def test_a_key_is_created_as_asked(run, config):
+    _, _, err = run(
+        *("keys", "create", "--org", "acme", "--models", "gpt-*, x", "--rpm", "0"),
+        *("--tpm", "1000", "--expires-in", "90d"),
+    )
+
+    (stored,) = stored_keys(config)
+    assert "organization 'acme' is new" in err
+    assert stored.org_id == "acme"
+    assert stored.allowed_models == ("gpt-*", "x")
+    assert (stored.rpm_limit, stored.tpm_limit) == (0, 1000)
+    assert stored.expires_at - stored.created_at == 90 * 86400
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--role", "root"),
+        ("--rpm", "-1"),
+        ("--tpm", "many"),
+        ("--expires-in", "soon"),
+        ("--expires-in", "0"),
+        ("--models", " , "),
+        ("--unknown", "x"),
+    ],
+)
+def test_a_key_that_makes_no_sense_is_not_created(run, config, option):
+    status, out, err = run("keys", "create", *option)
+
+    assert (status, out) == (2, "")
+    assert err
+    assert not (config.parent / "var").exists()
+
+
+def test_keys_are_listed_with_their_state_and_never_themselves(run):
+    _, active, _ = run("keys", "create", "--name", "a b", "--models", "x,y*")
+    _, revoked, _ = run("keys", "create", "--rpm", "0", "--tpm", "7")
+    run("keys", "create", "--expires-in", "1ns")
+    listed = run("keys", "list")[1].splitlines()
+    run("keys", "revoke", listed[2].split()[0])
+
+    status, out, err = run("keys", "list")
+
+    assert (status, err) == (0, "")
+    assert active.strip() not in out
+    rows = [re.split(" {2,}", line) for line in out.splitlines()]
+    assert rows[0][:4] == ["ID", "PREFIX", "STATE", "ROLE"]
+    assert rows[1][1:10] == [
+        *(active[:12], "active", "member", "default", "a b", "x,y*"),
+        *("default", "default", "never"),
+    ]
+    assert rows[2][1:9] == [
+        *(revoked[:12], "revoked", "member", "default", "-", "all"),
+        *("unlimited", "7"),
+    ]
+    assert rows[3][2] == "expired"
+
+
+def test_what_a_key_is_called_cannot_move_the_cursor(run):
+    run("keys", "create", "--name", "evil\x1b[2J\nname")
+
+    assert "evil?[2J?name" in run("keys", "list")[1]
+
+
+def test_a_key_is_revoked_by_its_id_or_by_its_prefix(run, config):
+    keys = [run("keys", "create")[1] for _ in range(2)]
+    first, second = stored_keys(config)
+
+    status, out, _ = run("keys", "revoke", first.key_id)
+    assert (status, first.key_id in out) == (0, True)
+    status, out, _ = run("keys", "revoke", keys[1][:12])
+    assert (status, second.key_id in out) == (0, True)
+
+    assert [key.blocked for key in stored_keys(config)] == [True, True]
+    assert run("keys", "revoke", first.key_id)[:2] == (
+        0,
+        f"{first.key_id} was revoked before\n",
+    )
+
+
+@pytest.mark.parametrize("text", ["nobody", "gnd_", "", "%"])
+def test_a_key_that_is_not_there_or_not_named_well_is_not_revoked(run, config, text):
+    run("keys", "create")
+
+    status, _, err = run("keys", "revoke", text)
+
+    assert status == 1
+    assert "there is no key" in err
+    assert not stored_keys(config)[0].blocked
+
+
+def test_a_prefix_of_several_keys_revokes_none_and_names_them(run, config):
+    keys = [
+        StoredKey(key_id=f"0198aaaa-{n}", key_hash=n, key_prefix="gnd_", created_at=0.0)
+        for n in "12"
+    ]
+
+    async def insert(database):
+        for key in keys:
+            await KeyStore(database).insert(key)
+
+    in_database(config, insert)
+
+    status, _, err = run("keys", "revoke", "0198aaaa")
+
+    assert status == 1
+    assert all(key.key_id in err for key in keys)
+    assert not any(key.blocked for key in stored_keys(config))
+
+
+def test_keys_need_the_database_only_and_not_the_secrets_of_providers(run, config):
+    config.write_text(config.read_text().replace("NOT_SET:-", "NOT_SET"))
+
+    assert run("check")[0] == 2
+    assert run("keys", "create")[0] == 0
+
+
+def test_keys_are_made_beside_a_gateway_that_has_the_database_open(config):
+    command = [sys.executable, "-m", "gandalf", "keys", "create", "--config", config]
+
+    async def beside(database):
+        store = KeyStore(database)
+        assert await store.changes_since(0) is None
+        done = await trio.run_process(
+            command, capture_stdout=True, capture_stderr=True, cwd=ROOT
+        )
+        changes = await store.changes_since(0)
+        return hash_key(done.stdout.strip()) in changes.identities
+
+    assert in_database(config, beside)
+
+
+@pytest.mark.parametrize(
+    "command", [("keys", "list"), ("keys", "revoke", "x"), ("usage",)]
+)
+def test_a_database_that_is_not_there_is_not_made_by_looking(run, config, command):
+    status, out, err = run(*command)
+
+    assert (status, out) == (1, "")
+    assert "there is no database" in err
+    assert not (config.parent / "var").exists()
+
+
+def test_a_file_that_is_no_database_is_an_error_and_not_a_traceback(run, config):
+    (config.parent / "var").mkdir()
+    (config.parent / "var" / "gandalf.db").write_text("not a database, but a text" * 99)
+
+    status, _, err = run("keys", "list")
+
+    assert status == 1
+    assert "gandalf.db" in err
+
+
+@pytest.mark.parametrize("command", [("keys", "list"), ("usage",), ("check",)])
+def test_a_configuration_that_is_not_there_is_told(run, tmp_path, command):
+    status, _, err = run(*command, config=tmp_path / "none.yaml")
+
+    assert status == 2
+    assert "none.yaml: cannot be read" in err
+
+
+# usage
+
+
+def test_the_newest_requests_are_shown_first(run, config):
+    record(config, *(a_record(f"r{n}", received_at=float(n)) for n in range(30)))
+
+    status, out, _ = run("usage", "--limit", "3")
+
+    assert status == 0
+    assert [line.split()[1] for line in out.splitlines()] == [
+        *("REQUEST", "r29", "r28", "r27")
+    ]
+    assert len(run("usage")[1].splitlines()) == 1 + 20
+
+
+def test_a_request_is_one_line_and_what_was_not_reported_is_no_zero(run, config):
+    record(
+        config,
+        a_record(
+            "r1",
+            received_at=0.0,
+            tokens=TokenUsage(input=3, cache_read=4, output=0),
+            latency=1.5,
+        ),
+        a_record("r0", received_at=-1.0, tokens=TokenUsage()),
+    )
+
+    _, out, _ = run("usage")
+
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[1] == [
+        *("1970-01-01T00:00:00Z", "r1", "k1", "fast", "openai-eu", "200"),
+        *("complete", "7", "0", "1.500", "bypass"),
+    ]
+    assert rows[2][7:9] == ["-", "-"]
+
+
+def test_one_request_is_shown_with_its_attempts(run, config):
+    failed = an_attempt(
+        status=None, outcome="upstream_timeout", decision="failover", reason="too slow"
+    )
+    record(config, a_record("r1", attempts=(failed, an_attempt(started=2.5))))
+
+    status, out, _ = run("usage", "--request-id", "client-r1")
+
+    assert status == 0
+    assert re.search(r"^request_id +r1$", out, re.MULTILINE)
+    assert re.search(r"^cache_read_tokens +-$", out, re.MULTILINE)
+    attempts = [re.split(" {2,}", line) for line in out.splitlines()[-2:]]
+    assert attempts[0][4:] == ["-", "upstream_timeout", "failover", "too slow"]
+    assert attempts[1] == [
+        *("2", "openai-eu/gpt-4o", "2.500", "1.500", "200", "served", "answer", "-")
+    ]
+
+
+def test_requests_are_written_as_json_one_a_line(run, config):
+    record(config, a_record("r1"), a_record("r2"))
+
+    _, out, _ = run("usage", "--json")
+    assert {json.loads(line)["request_id"] for line in out.splitlines()} == {"r1", "r2"}
+    _, out, _ = run("usage", "--json", "--request-id", "r1")
+    assert json.loads(out)["attempts"][0]["target"] == "openai-eu/gpt-4o"
+
+
+def test_a_request_that_is_not_on_record_is_told(run, config):
+    record(config, a_record("r1"))
+
+    assert run("usage", "--request-id", "r9")[::2] == (
+        1,
+        "no request 'r9' is on record\n",
+    )
+
+
+# serve, and the program itself
+
+
+def test_serve_hands_the_file_to_the_application(run, config, monkeypatch):
+    served = []
+    app = types.ModuleType("gandalf.app")
+    app.main = lambda path: served.append(path) or 7
+    monkeypatch.setitem(sys.modules, "gandalf.app", app)
+    monkeypatch.setattr("gandalf.app", app, raising=False)
+
+    assert run("serve")[0] == 7
+    assert served == [config]
+
+
+def test_the_default_configuration_is_the_one_in_configs(capsys):
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+
+    assert "configs/gandalf.yaml" in capsys.readouterr().out
+
+
+def test_the_roles_are_those_that_there_are():
+    assert tuple(Role) == cli.ROLES
+
+
+@pytest.mark.parametrize(
+    "argv", [(), ("keys",), ("nonsense",), ("serve", "--conf", "x")]
+)
+def test_a_command_line_that_is_wrong_exits_with_2(argv, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+
+    assert caught.value.code == 2
+    assert "usage: gandalf" in capsys.readouterr().err
+
+
+def test_the_module_is_the_command_and_says_its_version():
+    command = [sys.executable, "-m", "gandalf", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+    assert (done.returncode, done.stdout) == (0, f"gandalf {__version__}\n")
+
+
+def test_nothing_heavy_is_imported_to_show_the_help():
+    script = (
+        "import sys\n"
+        "from gandalf.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print(sorted(sys.modules), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT
+    )
+
+    assert "usage: gandalf" in done.stdout
+    assert "'gandalf.cli'" in done.stderr
+    for module in ("trio", "msgspec", "yaml", "sqlite3", "quart", "gandalf.config"):
+        assert f"'{module}'" not in done.stderr
+
+
+def test_a_reader_that_has_had_enough_is_no_error_to_complain_of(config):
+    record(config, *(a_record(f"r{n}") for n in range(2000)))
+    command = [sys.executable, "-m", "gandalf", "usage", "--limit", "2000"]
+    with subprocess.Popen(
+        [*command, "--config", str(config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        complaint = process.stderr.read()
+
+    assert (process.returncode, complaint) == (1, b"")
