@@ -28,6 +28,7 @@ from gandalf.actors.retry_budget import RetryBudget
 from gandalf.actors.routes import RouteTable
 from gandalf.actors.supervisor import supervise
 from gandalf.actors.usage_journal import UsageJournal
+from gandalf.actors.watches import Watches
 from gandalf.http.application import Application
 from gandalf.http.connection import Counters
 from gandalf.http.edge import serve
@@ -121,6 +122,7 @@ class _Gateway:
         self.breakers = Breakers(settings.circuit_breaker)
         self.retry_budget = RetryBudget(settings.retries)
         self.cache = ResponseCache(settings.cache)
+        self.watches = Watches()
         self.journal = UsageJournal(
             _journal_directory(settings),
             UsageTable(database),
@@ -137,7 +139,13 @@ class _Gateway:
                 RateLimit(self.limiter, routes.config),
                 CacheLookup(self.cache, routes),
                 SelectTargets(routes, Random()),  # noqa: S311 - spreads load
-                Dispatch(routes, self.breakers, self.retry_budget, routes.config),
+                Dispatch(
+                    routes,
+                    self.breakers,
+                    self.retry_budget,
+                    routes.config,
+                    self.watches,
+                ),
             ]
         )
         self.gateway = Gateway(pipeline)
@@ -164,7 +172,13 @@ class _Gateway:
     async def run(self) -> None:
         """Start the actors, serve, and stop everything in the reverse order."""
         await self.keys.load()
-        actors = (self.systemd, LoopLag(self.metrics), self.keys, self.journal)
+        actors = (
+            self.systemd,
+            LoopLag(self.metrics),
+            self.keys,
+            self.journal,
+            self.watches,
+        )
         async with supervise(*actors), self._signals() as stop:
             async with trio.open_nursery() as nursery:
                 urls = await nursery.start(self._serve, stop)

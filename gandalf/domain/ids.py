@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import random
 import time
+
+# Seeded by the system. An id is no secret, and a call of the system for each would
+# cost more than all the rest of making it.
+_random_bits = random.Random().getrandbits  # noqa: S311 - see above
 
 
 def new_id() -> str:
     """Return a UUID version 7 (RFC 9562, section 5.7) in its canonical text form."""
-    value = (
-        (time.time_ns() // 1_000_000 & 0xFFFFFFFFFFFF) << 80
-        | 0x7 << 76
-        | (int.from_bytes(os.urandom(10), "big") & 0x0FFF_3FFF_FFFF_FFFF_FFFF)
-        | 0x2 << 62
+    milliseconds = time.time_ns() // 1_000_000
+    bits = _random_bits(74)
+    digits = "%012x7%03x%016x" % (  # noqa: UP031 - half the time of an f-string
+        milliseconds,
+        bits >> 62,
+        0x8000_0000_0000_0000 | bits & 0x3FFF_FFFF_FFFF_FFFF,
     )
-    digits = f"{value:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

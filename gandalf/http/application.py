@@ -139,7 +139,11 @@ class Application:
         async def view() -> Response:
             body: bytes = await request.get_data(as_text=False)  # type: ignore[assignment] # it is bytes
             exchange = self._gateway.open(
-                endpoint, _headers(request), body, trio.current_time()
+                endpoint,
+                _headers(request),
+                body,
+                trio.current_time(),
+                trio.CancelScope(),
             )
             interval = self._current().server.keep_alive_interval
             return ExchangeResponse(self._gateway, exchange, interval)

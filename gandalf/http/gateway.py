@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import re
 
+import trio
+
 from gandalf.domain.errors import GatewayError, ShuttingDown
 from gandalf.domain.ids import new_id
 from gandalf.domain.usage import EndReason
@@ -32,9 +34,24 @@ class Gateway:
         self.draining = False
 
     def open(
-        self, endpoint: Endpoint, headers: Headers, body: bytes, received_at: float
+        self,
+        endpoint: Endpoint,
+        headers: Headers,
+        body: bytes,
+        received_at: float,
+        scope: trio.CancelScope,
     ) -> Exchange:
-        """Return the exchange of a request that has arrived whole."""
+        """Return the exchange of a request that has arrived whole.
+
+        Args:
+            endpoint: What was asked for.
+            headers: The request's.
+            body: Ditto.
+            received_at: ``trio.current_time()`` when its last byte had arrived.
+            scope: In which ``answer`` will be called. One may serve the requests of a
+                connection in turn: once it is cancelled, so is the connection.
+        """
+        own = new_id()
         return Exchange(
             operation=endpoint.operation,
             dialect=endpoint.dialect,
@@ -42,19 +59,21 @@ class Gateway:
             url_stream=endpoint.stream,
             headers=headers,
             body=body,
-            request_id=request_id(headers),
+            request_id=request_id(headers, own),
             received_at=received_at,
+            own_id=own,
+            scope=scope,
         )
 
     async def answer(self, exchange: Exchange, responder: ExchangeResponder) -> None:
-        """Run the exchange; whatever goes wrong reaches the client as an error."""
+        """Run the exchange; whatever goes wrong reaches the client as an error.
+
+        Call it inside the exchange's scope; if that was cancelled, call ``apologize``.
+        """
         error: GatewayError | None = None
         self.in_flight.add(exchange)
         try:
-            with exchange.scope:
-                await self._pipeline.run(exchange, responder)
-            if exchange.cut is EndReason.SHUTDOWN:
-                error = ShuttingDown()
+            await self._pipeline.run(exchange, responder)
         except GatewayError as refusal:
             error = refusal
         except Exception:
@@ -67,15 +86,20 @@ class Gateway:
         if error is not None and not exchange.client_left:
             await responder.fail(error)
 
+    async def apologize(self, exchange: Exchange, responder: ExchangeResponder) -> None:
+        """Tell the client of an exchange that was cut short why, if it is there."""
+        if exchange.cut is EndReason.SHUTDOWN and not exchange.client_left:
+            await responder.fail(ShuttingDown())
+
     def stop_all(self) -> None:
         """Cut every exchange in flight short; their clients are told."""
         for exchange in list(self.in_flight):
             exchange.stop(EndReason.SHUTDOWN)
 
 
-def request_id(headers: Headers) -> str:
-    """Return the client's ``x-request-id`` if it is a sane one, else a new id."""
+def request_id(headers: Headers, own: str = "") -> str:
+    """Return the client's ``x-request-id`` if it is a sane one, else ours."""
     given = headers.get(b"x-request-id")
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given.decode()
-    return new_id()
+    return own or new_id()

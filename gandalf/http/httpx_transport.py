@@ -18,7 +18,13 @@ import trio
 from gandalf.config import Timeouts
 from gandalf.http.dial import origin_of, tls_context
 from gandalf.http.upstream import Pool, Response
-from gandalf.providers.base import Headers, UpstreamBroken, UpstreamRequest, Watch
+from gandalf.providers.base import (
+    Headers,
+    ScopedWatch,
+    UpstreamBroken,
+    UpstreamRequest,
+    Watch,
+)
 
 # Seconds in which an abandoned response must have been closed. HTTP/2 tells the
 # upstream with a frame, which a dead connection would not take.
@@ -69,7 +75,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
     async def _fetch(self, request: UpstreamRequest, timeouts: Timeouts) -> Response:
         response: Response | None = None
         with trio.CancelScope() as scope:
-            watch = Watch(scope, math.inf)
+            watch = ScopedWatch(scope)
             try:
                 response = await self._pool.fetch(request, timeouts, watch)
             except UpstreamBroken as error:
@@ -171,22 +177,23 @@ class HttpxUpstream:
         self._in_flight += 1
         watch.phase("connect", timeouts.connect)
         try:
-            response = await self._client.send(
-                httpx.Request(
-                    request.method.decode(),
-                    self._base.copy_with(raw_path=request.target),
-                    headers=list(request.headers),
-                    content=request.body,
-                    extensions={"trace": trace},
-                ),
-                stream=True,
-            )
+            with watch.guard():
+                response = await self._client.send(
+                    httpx.Request(
+                        request.method.decode(),
+                        self._base.copy_with(raw_path=request.target),
+                        headers=list(request.headers),
+                        content=request.body,
+                        extensions={"trace": trace},
+                    ),
+                    stream=True,
+                )
         except BaseException as error:
             self._let_go()
             if isinstance(error, httpx.HTTPError):
                 raise _broken(error, sent=sent) from None
             raise
-        answer = HttpxResponse(response, self._let_go)
+        answer = HttpxResponse(response, watch, self._let_go)
         if answer.headers.get(b"content-encoding", b"identity").lower() != b"identity":
             answer.close()
             raise UpstreamBroken("the upstream's answer is compressed", sent=True)
@@ -216,12 +223,16 @@ class HttpxResponse:
         "_given_up",
         "_let_go",
         "_response",
+        "_watch",
         "headers",
         "status",
     )
 
-    def __init__(self, response: httpx.Response, let_go: Callable[[], None]) -> None:
+    def __init__(
+        self, response: httpx.Response, watch: Watch, let_go: Callable[[], None]
+    ) -> None:
         self._response = response
+        self._watch = watch
         self._let_go = let_go
         # An async generator, though declared as less: see _abandon.
         self._chunks = cast("AsyncGenerator[bytes]", response.aiter_raw())
@@ -246,9 +257,10 @@ class HttpxResponse:
         if self._given_up:
             raise UpstreamBroken("an earlier read of the body failed", sent=True)
         try:
-            async for data in self._chunks:
-                if data:
-                    return data
+            with self._watch.guard():
+                async for data in self._chunks:
+                    if data:
+                        return data
         except BaseException as error:
             self._given_up = True  # From now on httpx would say that the body is over.
             if isinstance(error, httpx.HTTPError):

@@ -62,7 +62,9 @@ class ExchangeConnection(TrioASGIHTTPConnection):
         async with trio.open_nursery() as nursery:
             interval = response.keep_alive_interval
             nursery.start_soon(_keep_alive, channel, responder, interval)
-            await response.gateway.answer(exchange, responder)
+            with exchange.scope:
+                await response.gateway.answer(exchange, responder)
+            await response.gateway.apologize(exchange, responder)
             nursery.cancel_scope.cancel()
 
 

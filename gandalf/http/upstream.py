@@ -133,24 +133,30 @@ class Pool:
             self._busy += 1
         else:
             watch.phase("connect", timeouts.connect)
-            await self._queue.park()  # Whoever frees a slot hands it over.
+            with watch.guard():
+                await self._queue.park()  # Whoever frees a slot hands it over.
         connection = None
         try:
             connection = self._take_idle()
             if connection is not None:
                 watch.phase("response_headers", timeouts.response_headers)
+                watch.stop = connection.close
                 try:
                     await connection.request(
                         head, request.body, watch, timeouts.response_headers
                     )
                     return Response(self, connection)
                 except NoAnswer:
+                    if watch.expired:
+                        raise
                     # It was closed as we sent. Nothing came back, so the request goes
                     # out once more, where this cannot be the reason.
                     connection.close()
             watch.phase("connect", timeouts.connect)
-            connection = await self._connect()
+            with watch.guard():
+                connection = await self._connect()
             watch.phase("response_headers", timeouts.response_headers)
+            watch.stop = connection.close
             await connection.request(
                 head, request.body, watch, timeouts.response_headers
             )

@@ -82,7 +82,7 @@ class Connection:
         parser = self.parser
         try:
             data = await self._stream.receive_some(READ_SIZE)
-        except trio.BrokenResourceError:
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             if not parser.silent:
                 raise UpstreamBroken(
                     "the connection broke during the answer", sent=True

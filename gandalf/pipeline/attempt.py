@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import trio
 
 from gandalf.actors.breakers import Permit
+from gandalf.actors.watches import Watches
 from gandalf.dialects.base import UNREADABLE, Call
 from gandalf.dialects.translation import (
     TranslatedStream,
@@ -34,6 +37,19 @@ MAX_ERROR_BYTES = 64 * 1024
 class Sending:
     """Sends to one target. ``run`` returns what it serves, or raises UpstreamError."""
 
+    __slots__ = (
+        "_exchange",
+        "_native",
+        "_permit",
+        "_provider",
+        "_response",
+        "_started_at",
+        "_target",
+        "_upstream",
+        "_watches",
+        "attempt",
+    )
+
     def __init__(
         self,
         exchange: Exchange,
@@ -41,17 +57,19 @@ class Sending:
         provider: Provider,
         upstream: Upstream,
         permit: Permit,
+        watches: Watches,
     ) -> None:
         self._exchange = exchange
         self._target = target
         self._provider = provider
         self._upstream = upstream
         self._permit = permit
+        self._watches = watches
         self._response: UpstreamResponse | None = None
         self._native = provider.dialect is exchange.dialect
-        self._started_at = trio.current_time()
+        self._started_at = started_at = trio.current_time()
         self.attempt = Attempt(
-            target=target.name, started=self._started_at - exchange.received_at
+            target=target.name, started=started_at - exchange.received_at
         )
         exchange.attempts.append(self.attempt)
 
@@ -61,21 +79,19 @@ class Sending:
         Raises:
             UpstreamError: There is no answer; nothing of it reached the client.
         """
-        timeouts = self._provider.timeouts
-        total = timeouts.total
-        watch = Watch(
-            trio.CancelScope(),
-            self._started_at + total if total is not None else float("inf"),
-        )
+        total = self._provider.timeouts.total
+        watch = Watch(math.inf if total is None else self._started_at + total)
+        self._watches.add(watch)
         served: Served | None = None
         try:
-            with watch.scope:
-                served = await self._answer(watch)
-            if served is None:
-                raise UpstreamTimeout(self._provider.name, watch.name, watch.limit)
+            served = await self._answer(watch)
         except UpstreamBroken as broken:
-            error = UpstreamError(self._provider.name, str(broken))
-            self._note(error.code, str(broken))
+            error = (
+                self._too_late(watch)
+                if watch.expired
+                else UpstreamError(self._provider.name, str(broken))
+            )
+            self._note(error.code, error.message)
             raise error from broken
         except UpstreamError as error:
             status = error.upstream_status
@@ -87,35 +103,41 @@ class Sending:
             self._note(str(self._exchange.cut or EndReason.CLIENT_DISCONNECT), "")
             raise
         finally:
-            if served is None and self._response is not None:
-                self._response.close()
+            if served is None:
+                self._watches.discard(watch)
+                if self._response is not None:
+                    self._response.close()
         return served
 
     async def _answer(self, watch: Watch) -> Served:
-        exchange = self._exchange
+        exchange, provider = self._exchange, self._provider
         call = exchange.call
         assert call is not None  # noqa: S101 - read_call comes before dispatch
-        body = self._body(call)
-        request = await self._provider.request(
+        body = (
+            call.body_for(self._target.model)
+            if self._native
+            else self._translated(call)
+        )
+        request = await provider.request(
             call.operation, self._target.model, body, stream=call.stream
         )
-        before = trio.current_time()
-        response = await self._upstream.send(request, self._provider.timeouts, watch)
-        now = trio.current_time()
-        exchange.upstream_time += now - before
+        response = await self._upstream.send(request, provider.timeouts, watch)
         self._response = response
         self.attempt.status = response.status
-        self.attempt.ttfb = now - self._started_at
+        self.attempt.ttfb = trio.current_time() - self._started_at
         if response.status != 200:
             raise await self._refusal(response, watch)
         if call.stream:
             return await self._stream(call, response, watch)
         return await self._whole(call, response, watch)
 
-    def _body(self, call: Call) -> bytes:
-        """Return the request body; in another dialect, note what it loses there."""
-        if self._native:
-            return call.body_for(self._target.model)
+    def _too_late(self, watch: Watch) -> UpstreamTimeout:
+        timeouts = self._provider.timeouts
+        limit = timeouts.total if watch.name == "total" else watch.limit
+        return UpstreamTimeout(self._provider.name, watch.name, limit or 0.0)
+
+    def _translated(self, call: Call) -> bytes:
+        """Return the body in the upstream's dialect; note what it loses there."""
         exchange = self._exchange
         translated = translate_request(
             call,
@@ -142,18 +164,15 @@ class Sending:
         self, call: Call, response: UpstreamResponse, watch: Watch
     ) -> Served:
         exchange = self._exchange
+        idle = self._provider.timeouts.idle
         pieces: list[bytes] = []
         size = 0
-        before = trio.current_time()
-        watch.phase("idle", self._provider.timeouts.idle)
         while piece := await response.receive():
             pieces.append(piece)
             size += len(piece)
             if size > MAX_ANSWER_BYTES:
                 raise UpstreamError(self._provider.name, "the answer is too large")
-            watch.phase("idle", self._provider.timeouts.idle)
-        now = trio.current_time()
-        exchange.upstream_time += now - before
+            watch.phase("idle", idle)
         body = b"".join(pieces)
         spoken = self._provider.dialect
         answer = spoken.read_answer(call.operation, body)
@@ -174,38 +193,47 @@ class Sending:
         exchange.finish_reason = answer.finish_reason
         if exchange.capture is not None:
             exchange.capture.add(body)
-        return self._serve(response, Reply(200, b"application/json", body))
+        return self._serve(response, Reply(200, b"application/json", body), watch)
 
     async def _stream(
         self, call: Call, response: UpstreamResponse, watch: Watch
     ) -> Served:
-        spoken, client = self._provider.dialect, self._exchange.dialect
+        provider = self._provider
+        spoken, client = provider.dialect, self._exchange.dialect
         content_type = response.headers.get(b"content-type", b"")
-        framed = self._provider.deframer is not None
+        framed = provider.deframer is not None
         if not framed and not content_type.startswith(spoken.STREAM_CONTENT_TYPE):
-            raise UpstreamError(self._provider.name, "the answer is not a stream")
+            raise UpstreamError(provider.name, "the answer is not a stream")
         follower = (
             client.follow(call)
             if self._native
             else TranslatedStream(spoken.stream_parser(), client.stream_renderer(call))
         )
-        body = StreamBody(
-            self._exchange, self._provider, response, follower, watch.total_deadline
-        )
-        watch.phase("first_token", self._provider.timeouts.first_token)
+        body = StreamBody(self._exchange, provider, response, follower, watch)
+        watch.phase("first_token", provider.timeouts.first_token)
         await body.wait_content()
-        return self._serve(response, Reply(200, client.STREAM_CONTENT_TYPE, body))
+        return self._serve(
+            response, Reply(200, client.STREAM_CONTENT_TYPE, body), watch
+        )
 
-    def _serve(self, response: UpstreamResponse, reply: Reply) -> Served:
+    def _serve(self, response: UpstreamResponse, reply: Reply, watch: Watch) -> Served:
         exchange = self._exchange
-        exchange.ttft = trio.current_time() - exchange.dispatched_at
+        now = trio.current_time()
+        exchange.upstream_time += now - self._started_at
+        exchange.ttft = now - exchange.dispatched_at
         exchange.served_by = self._target
         exchange.upstream_worked = True
         self.attempt.decision = "answer"
-        exchange.served = Served(
-            reply, response, self.attempt, self._permit, self._started_at
+        exchange.served = served = Served(
+            reply,
+            response,
+            self.attempt,
+            self._permit,
+            self._started_at,
+            watch,
+            self._watches,
         )
-        return exchange.served
+        return served
 
     def _note(self, outcome: str, reason: str) -> None:
         self.attempt.outcome = outcome
@@ -216,6 +244,16 @@ class Sending:
 class Served:
     """The attempt whose answer the client gets, until the exchange is over."""
 
+    __slots__ = (
+        "_attempt",
+        "_permit",
+        "_response",
+        "_started_at",
+        "_watch",
+        "_watches",
+        "reply",
+    )
+
     def __init__(
         self,
         reply: Reply,
@@ -223,15 +261,20 @@ class Served:
         attempt: Attempt,
         permit: Permit,
         started_at: float,
+        watch: Watch,
+        watches: Watches,
     ) -> None:
         self.reply = reply
         self._response = response
         self._attempt = attempt
         self._permit = permit
         self._started_at = started_at
+        self._watch = watch
+        self._watches = watches
 
     def settle(self, exchange: Exchange) -> None:
         """Let go of the upstream; note how it ended, and tell the breaker."""
+        self._watches.discard(self._watch)
         self._response.close()
         self._attempt.duration = trio.current_time() - self._started_at
         body = self.reply.body

@@ -11,6 +11,7 @@ import trio
 from gandalf.actors.breakers import Breakers
 from gandalf.actors.retry_budget import RetryBudget
 from gandalf.actors.routes import RouteTable, Snapshot
+from gandalf.actors.watches import Watches
 from gandalf.config import Config
 from gandalf.domain.errors import UpstreamError, UpstreamUnavailable
 from gandalf.domain.routing import Target
@@ -43,6 +44,7 @@ class Dispatch:
         breakers: Breakers,
         retry_budget: RetryBudget,
         current: Callable[[], Config],
+        watches: Watches,
         *,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
@@ -50,6 +52,7 @@ class Dispatch:
         self._breakers = breakers
         self._retry_budget = retry_budget
         self._current = current
+        self._watches = watches
         self._uniform = uniform
         self._drains: dict[str, Drains] = {}
 
@@ -98,7 +101,12 @@ class Dispatch:
         provider = snapshot.providers[target.provider]
         exchange.drains = self._drains_of(provider.name, snapshot)
         sending = Sending(
-            exchange, target, provider, snapshot.upstreams[provider.name], permit
+            exchange,
+            target,
+            provider,
+            snapshot.upstreams[provider.name],
+            permit,
+            self._watches,
         )
         try:
             served = await sending.run()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import trio
@@ -49,32 +49,17 @@ class Reply:
     body: bytes | Body
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
 class Exchange:
-    """Each stage reads what earlier stages wrote and fills in its own part."""
+    """Each stage reads what earlier stages wrote and fills in its own part.
 
-    # Filled by the HTTP layer.
-    operation: str
-    """``chat``, ``embeddings``."""
-    headers: Headers
-    body: bytes
-    request_id: str
-    """As echoed to the client in ``x-request-id``."""
-    received_at: float
-    """``trio.current_time()`` when the request's last byte had arrived."""
-    dialect: Dialect = OPENAI
-    """What the client speaks."""
-    url_model: str = ""
-    """The model that the URL names, in dialects that have it there."""
-    url_stream: bool = False
-    """Whether the URL asks for a stream, ditto."""
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    """Everything the exchange does runs inside; cancelled when it must stop."""
+    What a stage has not filled in yet has its default on the class: an exchange that
+    is refused early costs little.
+    """
 
-    # authenticate
-    identity: Identity | None = None
     # read_call
     call: Call | None = None
+    # authenticate
+    identity: Identity | None = None
     # rate_limit
     limits: Limits | None = None
     estimated_tokens: int = 0
@@ -94,7 +79,6 @@ class Exchange:
     dispatching: bool = False
     dispatched_at: float = 0.0
     served: Served | None = None
-    attempts: list[Attempt] = field(default_factory=list)
     served_by: Target | None = None
     """The target whose answer the client gets."""
     usage: TokenUsage | None = None
@@ -114,8 +98,6 @@ class Exchange:
     """Seconds spent waiting for the client to take the answer."""
 
     # Filled by whoever learns of it.
-    reply_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """What stages want to tell the client: limits, target, attempts, cache."""
     status: int = 0
     """What the client gets; 0 until it is decided."""
     client_left: bool = False
@@ -129,6 +111,42 @@ class Exchange:
     left. None: it is cancelled."""
     draining: Drains | None = None
     """Who allowed it, once it does."""
+
+    def __init__(
+        self,
+        *,
+        operation: str,
+        headers: Headers,
+        body: bytes,
+        request_id: str,
+        received_at: float,
+        dialect: Dialect = OPENAI,
+        url_model: str = "",
+        url_stream: bool = False,
+        own_id: str = "",
+        scope: trio.CancelScope | None = None,
+    ) -> None:
+        self.operation = operation
+        """``chat``, ``embeddings``."""
+        self.headers = headers
+        self.body = body
+        self.request_id = request_id
+        """As echoed to the client in ``x-request-id``."""
+        self.id = own_id or request_id
+        """Ours: unique even if the client's is not."""
+        self.received_at = received_at
+        """``trio.current_time()`` when the request's last byte had arrived."""
+        self.dialect = dialect
+        """What the client speaks."""
+        self.url_model = url_model
+        """The model that the URL names, in dialects that have it there."""
+        self.url_stream = url_stream
+        """Whether the URL asks for a stream, ditto."""
+        self.scope = scope or trio.CancelScope()
+        """Everything the exchange does runs inside; cancelled when it must stop."""
+        self.attempts: list[Attempt] = []
+        self.reply_headers: list[tuple[bytes, bytes]] = []
+        """What stages want to tell the client: limits, cache."""
 
     def hang_up(self) -> None:
         """Tell the exchange that its client has left. Synchronous, idempotent."""

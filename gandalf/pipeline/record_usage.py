@@ -11,7 +11,6 @@ import trio
 from gandalf.actors.usage_journal import UsageJournal
 from gandalf.domain.errors import GatewayError, ShuttingDown
 from gandalf.domain.identity import Identity
-from gandalf.domain.ids import new_id
 from gandalf.domain.usage import EndReason, TokenUsage, UsageRecord, UsageSource
 from gandalf.pipeline.exchange import Exchange, Reply
 
@@ -76,7 +75,7 @@ class RecordUsage:
         latency = self._clock() - exchange.received_at
         waited = exchange.upstream_time + exchange.client_time
         return UsageRecord(
-            request_id=new_id(),
+            request_id=exchange.id,
             client_request_id=exchange.request_id,
             received_at=self._unix_time() - latency,
             operation=exchange.operation,

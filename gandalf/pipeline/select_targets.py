@@ -8,6 +8,7 @@ must never be served by some model gets an alias without it.
 
 from __future__ import annotations
 
+import bisect
 import difflib
 import math
 from random import Random
@@ -21,8 +22,8 @@ from gandalf.pipeline.exchange import Exchange, Reply
 MAX_NAME = 100
 """Characters of an unknown model's name that are shown, and compared with others."""
 
-MAX_COMPARED = 200
-"""Names to look through for a similar one: about a millisecond of the event loop."""
+MAX_COMPARED = 50
+"""Names to compare with an unknown one: about a millisecond of the event loop."""
 
 
 class SelectTargets:
@@ -66,7 +67,7 @@ class SelectTargets:
         message = f"the model {shown!r} does not exist"
         # Only what the key may use is told: a guess must not reveal the others.
         usable = self._routes.models_for(identity)
-        close = difflib.get_close_matches(model[:MAX_NAME], usable[:MAX_COMPARED])
+        close = difflib.get_close_matches(model[:MAX_NAME], _around(model, usable))
         if close:
             message += f"; did you mean {' or '.join(map(repr, close))}?"
         elif not usable:
@@ -74,3 +75,10 @@ class SelectTargets:
         else:
             message += "; GET /v1/models lists those that do"
         return NotFound(message, code="model_not_found")
+
+
+def _around(model: str, names: list[str]) -> list[str]:
+    """Return those of the sorted ``names`` that begin most like ``model``."""
+    start = bisect.bisect(names, model) - MAX_COMPARED // 2
+    start = max(0, min(start, len(names) - MAX_COMPARED))
+    return names[start : start + MAX_COMPARED]

@@ -11,7 +11,12 @@ from gandalf.dialects.sse import EventTooLarge
 from gandalf.domain.errors import GatewayError, UpstreamError, UpstreamTimeout
 from gandalf.pipeline.exchange import Exchange
 from gandalf.pipeline.verdict import hidden_error
-from gandalf.providers.base import Provider, UpstreamBroken, UpstreamResponse
+from gandalf.providers.base import (
+    Provider,
+    UpstreamBroken,
+    UpstreamResponse,
+    Watch,
+)
 
 # Seconds that a finished answer's usage or end marker may take. Some upstreams send
 # neither, and keep the connection open.
@@ -34,14 +39,14 @@ class StreamBody:
         provider: Provider,
         response: UpstreamResponse,
         follower: Follower,
-        total_deadline: float,
+        watch: Watch,
     ) -> None:
         call = exchange.call
         assert call is not None  # noqa: S101 - read_call comes before dispatch
         self._exchange = exchange
         self._provider = provider
         self._response = response
-        self._total_deadline = total_deadline
+        self._watch = watch
         self._choices = call.n
         self._stream = follower
         self._deframer = provider.deframer() if provider.deframer is not None else None
@@ -74,7 +79,7 @@ class StreamBody:
                 if self._exchange.capture is not None:
                     self._exchange.capture.ending = self.ending
                 return b""
-            await self._read_within_limits()
+            await self._read_on()
         data = b"".join(self._held)
         self._held.clear()
         if self._exchange.capture is not None:
@@ -90,34 +95,25 @@ class StreamBody:
         exchange.usage = self._stream.usage
         exchange.finish_reason = self._stream.finish_reason
 
-    async def _read_within_limits(self) -> None:
-        timeouts = self._provider.timeouts
+    async def _read_on(self) -> None:
+        """Read once, within the limit for the time between two pieces."""
         finished = self._stream.finished(self._choices)
-        limit = GRACE_AFTER_FINISH if finished else timeouts.idle
-        with trio.CancelScope() as scope:
-            scope.deadline = self._total_deadline
-            if limit is not None:
-                scope.deadline = min(scope.deadline, trio.current_time() + limit)
-            await self._read()
-        if not scope.cancelled_caught:
-            return
-        if finished:
-            self._ended = True
-        elif trio.current_time() >= self._total_deadline:
-            raise UpstreamTimeout(self._provider.name, "total", timeouts.total or 0.0)
-        else:
-            raise UpstreamTimeout(self._provider.name, "idle", limit or 0.0)
+        idle = self._provider.timeouts.idle
+        self._watch.phase("idle", GRACE_AFTER_FINISH if finished else idle)
+        before = trio.current_time()
+        await self._read()
+        self._exchange.upstream_time += trio.current_time() - before
 
     async def _read(self) -> None:
         """Read once from the upstream and sort out what came."""
-        before = trio.current_time()
         try:
             data = await self._response.receive()
         except UpstreamBroken as broken:
-            self._end(str(broken))
+            if self._watch.expired:
+                self._end_late()
+            else:
+                self._end(str(broken))
             return
-        finally:
-            self._exchange.upstream_time += trio.current_time() - before
         try:
             visible = self._feed(data) if data else self._stream.flush()
         except EventTooLarge:
@@ -142,10 +138,18 @@ class StreamBody:
 
     async def _end_response(self) -> None:
         self._ended = True
-        with trio.move_on_after(GRACE_FOR_END):
-            # If it breaks now, all that matters has come; it is not kept.
-            with contextlib.suppress(UpstreamBroken):
-                await self._response.receive()
+        self._watch.phase("end", GRACE_FOR_END)
+        # If it breaks now, all that matters has come; it is just not kept.
+        with contextlib.suppress(UpstreamBroken):
+            await self._response.receive()
+
+    def _end_late(self) -> None:
+        timeouts = self._provider.timeouts
+        late = self._watch.name
+        limit = timeouts.total if late == "total" else self._watch.limit
+        self._end(f"upstream {late} timeout after {limit or 0.0:g}s")
+        if self._failure is not None:
+            self._failure = UpstreamTimeout(self._provider.name, late, limit or 0.0)
 
     def _end(self, how: str) -> None:
         # A finish reason for every choice completes an answer; an end marker that

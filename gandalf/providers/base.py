@@ -6,7 +6,9 @@ is its dialect's business and the sending is the transport's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -45,28 +47,71 @@ class UpstreamBroken(Exception):
 
 
 class Watch:
-    """The clock of one attempt: one cancel scope whose deadline moves by phase.
+    """The clock of one attempt: whoever is responsible for a phase says it begins.
 
-    Whoever is responsible for a phase calls ``phase`` when it begins; when the scope
-    was cancelled, ``name`` and ``limit`` say which phase took too long.
+    Whoever waits for an upstream sets ``stop`` to what makes that waiting fail, or
+    waits inside ``with watch.guard()``, and then raises UpstreamBroken. ``expired``
+    tells that it was for the time, ``name`` and ``limit`` which phase it was.
     """
 
-    __slots__ = ("limit", "name", "scope", "total_deadline")
+    __slots__ = ("deadline", "expired", "limit", "name", "stop", "total_deadline")
 
-    def __init__(self, scope: trio.CancelScope, total_deadline: float) -> None:
-        self.scope = scope
+    def __init__(self, total_deadline: float = math.inf) -> None:
         self.total_deadline = total_deadline
+        self.deadline = total_deadline
         self.name = "connect"
         self.limit = 0.0
+        self.expired = False
+        self.stop: Callable[[], object] = _nobody
 
     def phase(self, name: str, limit: float | None) -> None:
         """Begin a phase that may last ``limit`` seconds. None: no limit."""
         self.name = name
         if limit is None:
-            self.scope.deadline = self.total_deadline
+            self.deadline = self.total_deadline
         else:
             self.limit = limit
-            self.scope.deadline = min(trio.current_time() + limit, self.total_deadline)
+            self.deadline = trio.current_time() + limit
+
+    def sweep(self, now: float) -> None:
+        """Stop who waits if the time is over by ``now``."""
+        if self.expired or (now < self.deadline and now < self.total_deadline):
+            return
+        if now >= self.total_deadline:
+            self.name = "total"
+        self.expired = True
+        self.stop()
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Wait inside, with a cancel scope of its own.
+
+        Raises:
+            UpstreamBroken: The time was over.
+        """
+        with trio.CancelScope() as scope:
+            self.stop = scope.cancel
+            yield
+            return
+        raise UpstreamBroken(f"{self.name} took too long", sent=self.name != "connect")
+
+
+class ScopedWatch(Watch):
+    """A watch that needs nobody to sweep it: it moves the deadline of a scope."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, scope: trio.CancelScope) -> None:
+        super().__init__()
+        self._scope = scope
+
+    def phase(self, name: str, limit: float | None) -> None:
+        super().phase(name, limit)
+        self._scope.deadline = self.deadline
+
+
+def _nobody() -> None:
+    """Stops nobody: there is nobody who waits yet."""
 
 
 class UpstreamResponse(Protocol):
@@ -85,6 +130,8 @@ class UpstreamResponse(Protocol):
     def close(self) -> None:
         """Let go of the response, whatever its state. Synchronous, idempotent.
 
+        A ``receive`` under way in another task fails.
+
         A connection whose response was read to its end is kept for the next request;
         any other is closed at once, which tells the upstream to stop working.
         """
@@ -99,7 +146,8 @@ class Upstream(Protocol):
     ) -> UpstreamResponse:
         """Send ``request`` and wait for the response's header section.
 
-        Sets the phases ``connect`` and ``response_headers`` on ``watch``.
+        Sets the phases ``connect`` and ``response_headers`` on ``watch``, which goes
+        on to keep the time of the response's ``receive``.
 
         Raises:
             UpstreamBroken: No connection, or it broke before the header section.

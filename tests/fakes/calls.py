@@ -1,6 +1,5 @@
 """Requests to an upstream, as dispatch would make them."""
 
-import math
 from typing import NamedTuple
 
 import trio
@@ -8,10 +7,10 @@ import trio
 from gandalf.config import Timeouts
 from gandalf.providers.base import (
     Headers,
+    ScopedWatch,
     Upstream,
     UpstreamRequest,
     UpstreamResponse,
-    Watch,
 )
 
 PATIENT = Timeouts(connect=5.0, response_headers=5.0)
@@ -40,7 +39,7 @@ async def opened(
     """Send a request, and return the response with its body unread."""
     response: UpstreamResponse | None = None
     with trio.CancelScope() as scope:
-        watch = Watch(scope, math.inf)
+        watch = ScopedWatch(scope)
         response = await upstream.send(request or a_request(), timeouts, watch)
     if response is None:
         raise TooLate(watch.name)

@@ -11,7 +11,7 @@ from openai.types import CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gandalf.config import Provider, Simulation
-from gandalf.providers.base import UpstreamBroken, UpstreamRequest, Watch
+from gandalf.providers.base import ScopedWatch, UpstreamBroken, UpstreamRequest
 from gandalf.providers.simulated import Simulated
 from gandalf.providers.simulated.schema import Unsatisfiable, instance
 
@@ -24,7 +24,7 @@ async def send(upstream, body, operation="chat"):
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = await upstream.request(operation, "ignored", raw, stream=False)
     with trio.CancelScope() as scope:
-        return await upstream.send(request, upstream.timeouts, Watch(scope, math.inf))
+        return await upstream.send(request, upstream.timeouts, ScopedWatch(scope))
     raise AssertionError("cancelled")
 
 
@@ -670,9 +670,7 @@ async def test_any_other_address_is_not_found():
     upstream = a_provider()
     request = UpstreamRequest(b"POST", b"/v1/moderations", [], b"{}")
     with trio.CancelScope() as scope:
-        response = await upstream.send(
-            request, upstream.timeouts, Watch(scope, math.inf)
-        )
+        response = await upstream.send(request, upstream.timeouts, ScopedWatch(scope))
 
     assert response.status == 404
     assert b"POST /v1/moderations" in await response.receive()
@@ -747,7 +745,7 @@ class ThroughUpstream(httpx.AsyncBaseTransport):
         sent = UpstreamRequest(b"POST", request.url.raw_path, [], body)
         with trio.CancelScope() as scope:
             response = await self._upstream.send(
-                sent, self._upstream.timeouts, Watch(scope, math.inf)
+                sent, self._upstream.timeouts, ScopedWatch(scope)
             )
         pieces = [data for _, data in await read(response)]
         return httpx.Response(

@@ -10,7 +10,7 @@ import trustme
 from gandalf.config import Timeouts
 from gandalf.http.dial import tls_context
 from gandalf.http.upstream import Pool
-from gandalf.providers.base import UpstreamBroken
+from gandalf.providers.base import UpstreamBroken, Watch
 from tests.fakes.calls import TooLate, a_request, call, opened, read
 from tests.fakes.servers import OK, echo_lengths, serving
 
@@ -182,14 +182,10 @@ async def test_a_cancelled_upload_raises_cancelled_and_no_group(secured):
     async def uploading(pool, scope):
         with scope:
             try:
-                await pool.send(LARGE, Timeouts(), Unlimited())
+                await pool.send(LARGE, Timeouts(), Watch())
             except BaseException as error:
                 raised.append(type(error))
                 raise
-
-    class Unlimited:
-        def phase(self, name, limit):
-            pass
 
     server_how, pool_how = secured
     async with serving(script, **server_how) as server:

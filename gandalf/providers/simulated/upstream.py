@@ -52,6 +52,8 @@ class SimulatedResponse:
         *,
         breaks: bool = False,
     ) -> None:
+        self.watch = Watch()
+        """Whose time ``receive`` keeps; set by whoever makes the response."""
         self.status = status
         self.headers = headers
         self._owner = owner
@@ -63,7 +65,8 @@ class SimulatedResponse:
     async def receive(self) -> bytes:
         """Return the next piece when its time has come; b"" at the end."""
         wait, data = next(self._pieces, (0.0, b""))
-        await trio.sleep(wait)
+        with self.watch.guard():
+            await trio.sleep(wait)
         if self._closed:
             raise UpstreamBroken("the response was closed", sent=True)
         if not data and self._breaks:
@@ -115,7 +118,19 @@ class Simulated:
         number, fails, breaks = draw.getrandbits(128), draw.random(), draw.random()
         watch.phase("connect", timeouts.connect)
         watch.phase("response_headers", timeouts.response_headers)
-        await trio.sleep(self._simulation.latency)
+        with watch.guard():
+            await trio.sleep(self._simulation.latency)
+        response = await self._answer(request, number, fails, breaks)
+        response.watch = watch
+        return response
+
+    def close(self) -> None:
+        """Refuse further requests."""
+        self._closed = True
+
+    async def _answer(
+        self, request: UpstreamRequest, number: int, fails: float, breaks: float
+    ) -> SimulatedResponse:
         if fails < self._simulation.error_rate:
             return self._failure(number)
         cut = breaks < self._simulation.cut_rate
@@ -129,10 +144,6 @@ class Simulated:
         line = f"{request.method.decode()} {request.target.decode()}"
         body = requests.error_body(f"Invalid URL ({line})", "invalid_request_error")
         return self._whole(404, body, number)
-
-    def close(self) -> None:
-        """Refuse further requests."""
-        self._closed = True
 
     async def _chat(self, body: bytes, number: int, cut: bool) -> SimulatedResponse:
         asked = requests.read_chat(body)
