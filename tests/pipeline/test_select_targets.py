@@ -113,6 +113,16 @@ async def test_an_unknown_model_is_told_what_was_meant():
     assert message == "the model 'gpt4o' does not exist; did you mean 'gpt-4o'?"
 
 
+async def test_among_many_models_those_that_begin_alike_are_compared():
+    names = [f"model-{n:04}" for n in range(1000)]
+    stage = a_stage(*((name, "a/x") for name in names))
+
+    for model, meant in (("model-0500-", "model-0500"), ("mode-0000", "model-0000")):
+        assert repr(meant) in await refusal(stage, model)
+    # Not because all of them were looked at.
+    assert "model-0500" not in await refusal(stage, "odel-0500")
+
+
 async def test_only_models_that_the_key_may_use_are_suggested():
     stage = a_stage(("gpt-4o", "a/x"), ("gpt-4o-secret", "a/y"), ("other", "a/z"))
 
