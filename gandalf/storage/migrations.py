@@ -11,7 +11,9 @@ NULL tokens were not reported; they are not zero.
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -174,7 +176,7 @@ def migrate(
             "Gandalf, whose data is not read); set database.dsn to another file"
         )
     if 0 < version < len(migrations):
-        _back_up(connection, path.with_name(f"{path.name}.v{version}.bak"))
+        _back_up(connection, path, version)
     for number in range(version + 1, len(migrations) + 1):
         _apply(connection, number, migrations[number - 1])
 
@@ -213,12 +215,23 @@ def _statements(script: str) -> Iterator[str]:
         yield statement
 
 
-def _back_up(connection: sqlite3.Connection, target: Path) -> None:
+def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> None:
     # Through SQLite: a copy of the file alone would lack what is in the WAL, and
     # closing the file after copying it would drop SQLite's own locks on it.
-    unfinished = target.with_name(f"{target.name}.unfinished")
-    unfinished.unlink(missing_ok=True)
-    unfinished.touch(mode=0o600)
-    with closing(sqlite3.connect(unfinished)) as copy:
-        connection.backup(copy)
-    unfinished.replace(target)
+    name = f"{path.name}.v{version}.bak"
+    try:
+        number, unfinished = tempfile.mkstemp(prefix=f"{name}.", dir=path.parent)
+        os.close(number)
+        try:
+            with closing(sqlite3.connect(unfinished)) as copy:
+                connection.backup(copy)
+                # Another process may have migrated it since we looked, and copied it.
+                is_old = _version(copy) == version
+            if is_old:
+                Path(unfinished).rename(path.with_name(name))
+        finally:
+            Path(unfinished).unlink(missing_ok=True)
+    except (OSError, sqlite3.Error) as error:
+        raise MigrationFailed(
+            f"{path} was not migrated: it could not be copied before: {error}"
+        ) from error

@@ -7,8 +7,7 @@ import pytest
 from gandalf.storage import journal
 from gandalf.storage.errors import JournalInUse, JournalUnreadable, StorageError
 from gandalf.storage.journal import MAX_RECORD_BYTES, JournalDirectory, encode
-
-from .builders import (
+from tests.storage.builders import (
     SEGMENT_BYTES,
     a_record,
     a_segment,

@@ -6,6 +6,7 @@ import pytest
 
 from gandalf.storage.errors import MigrationFailed, SchemaForeign, SchemaTooNew
 from gandalf.storage.migrations import MIGRATIONS, migrate
+from tests.storage.builders import file_size_limit
 
 LATEST = len(MIGRATIONS)
 NEXT = "CREATE TABLE colours (name TEXT);\nINSERT INTO colours VALUES ('grey; white');"
@@ -134,19 +135,42 @@ def test_a_database_is_copied_before_it_is_migrated(connection, path):
         assert key_versions(copy) == (1, {"k1": 1})
 
 
-def test_two_processes_may_migrate_at_once(path):
+def test_a_database_that_cannot_be_copied_is_not_migrated(connection, path):
+    migrate(connection, path)
+
+    with file_size_limit(1000):
+        with pytest.raises(MigrationFailed, match="could not be copied"):
+            migrate(connection, path, (*MIGRATIONS, NEXT))
+
+    assert version_of(connection) == LATEST
+    assert {p.name for p in path.parent.iterdir()} == {
+        "gandalf.db",
+        "gandalf.db-wal",
+        "gandalf.db-shm",
+    }
+
+
+def test_several_processes_may_migrate_at_once(path):
     def work(_):
         with closing(connect(path)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
             migrate(connection, path, (*MIGRATIONS, NEXT))
             return version_of(connection)
 
-    with closing(connect(path)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(work, range(4))) == [LATEST + 1] * 4
-    with closing(connect(path)) as connection:
-        assert connection.execute("SELECT count(*) FROM colours").fetchone() == (1,)
+    for _ in range(5):  # each with another chance of getting in each other's way
+        for file in path.parent.iterdir():
+            file.unlink()
+        with closing(connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            migrate(connection, path)
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(work, range(4))) == [LATEST + 1] * 4
+
+        with closing(connect(path)) as connection:
+            colours = connection.execute("SELECT * FROM colours").fetchall()
+        with closing(connect(path.with_name(f"{path.name}.v{LATEST}.bak"))) as copy:
+            assert version_of(copy) == LATEST
+        assert colours == [("grey; white",)]
+        assert len(list(path.parent.glob("*.bak*"))) == 1
 
 
 def test_each_change_of_a_key_gets_the_next_version(connection, path):

@@ -8,8 +8,7 @@ from gandalf.storage import usage
 from gandalf.storage.database import Database
 from gandalf.storage.errors import StorageError
 from gandalf.storage.usage import UsageTable
-
-from .builders import a_record, a_segment, an_attempt, some_records
+from tests.storage.builders import a_record, a_segment, an_attempt, some_records
 
 
 @pytest.fixture
