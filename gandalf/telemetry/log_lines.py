@@ -1,0 +1,174 @@
+"""A log event as one line: an object of JSON, or something for people to read.
+
+Whatever clients get into an event, it stays inside its line: control characters,
+separators and everything else that does not print is escaped, and values are cut at a
+length that no honest one has. Only a traceback on the console takes more lines, and
+those are indented, so that none can pass for an event.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import traceback
+from typing import Protocol
+
+import msgspec
+
+from gandalf.telemetry.redaction import redact
+
+MAX_MESSAGE = 4096
+MAX_VALUE = 1024
+MAX_TRACEBACK = 16_384
+
+_OWN = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
+_PLAIN = (str, int, float, bool, type(None))
+_COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31"}
+_NEEDS_QUOTES = re.compile(r"[\s\"'=]|^$")
+_HIDDEN_CHARACTER = re.compile(r"[^ -~]")
+
+
+Fields = dict[str, str | float | None]
+"""What an event tells beside its message. ``bool`` and ``int`` are floats here."""
+
+
+class Ready(logging.LogRecord):
+    """An event whose fields are plain and ``safe`` already, so that nobody looks again.
+
+    For the one line that every request costs.
+    """
+
+    def __init__(self, logger: str, event: str, fields: Fields) -> None:
+        super().__init__(logger, logging.INFO, "", 0, event, None, None)
+        self.fields = fields
+
+
+class Lines(Protocol):
+    """Turns log records into lines, newline included."""
+
+    def line(self, record: logging.LogRecord) -> bytes: ...
+
+
+class _Clock:
+    """Writes RFC 3339 times in UTC; remembers the second it wrote last."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def text(self, created: float) -> str:
+        second = int(created)
+        if second != self._second:
+            self._second = second
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._text}.{int((created - second) * 1000):03d}Z"
+
+
+class JsonLines:
+    """``{"time": ..., "level": ..., "logger": ..., "event": ..., ...}``."""
+
+    def __init__(self) -> None:
+        self._clock = _Clock()
+        self._encode = msgspec.json.Encoder().encode
+
+    def line(self, record: logging.LogRecord) -> bytes:
+        """Return ``record`` as one object; extras are members beside the event."""
+        members: Fields = {
+            "time": self._clock.text(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": _cut(record.getMessage(), MAX_MESSAGE),
+        }
+        if isinstance(record, Ready):
+            return self._encode(members | record.fields) + b"\n"
+        for name, value in _extras(record).items():
+            members.setdefault(name, value)
+        if record.exc_info:
+            members["traceback"] = _traceback(record)
+        try:
+            text = self._encode(members).decode()
+        except UnicodeEncodeError:  # Half a surrogate pair, which is no text.
+            members = {name: _printable(str(text)) for name, text in members.items()}
+            text = self._encode(members).decode()
+        # Encoders leave U+2028, DEL and the like alone; line readers do not.
+        return (_printable(redact(text)) + "\n").encode()
+
+
+class ConsoleLines:
+    """``time LEVEL logger: event  name=value ...``, in colour on a terminal."""
+
+    def __init__(self, *, colour: bool = False) -> None:
+        self._clock = _Clock()
+        self._colour = colour
+
+    def line(self, record: logging.LogRecord) -> bytes:
+        """Return ``record`` for people; a traceback follows on indented lines."""
+        level = record.levelname.lower()
+        shown = f"{level.upper():<7}"
+        if self._colour:
+            shown = f"\x1b[{_COLOURS.get(level, '31')}m{shown}\x1b[0m"
+        said = f"{record.name}: {_cut(record.getMessage(), MAX_MESSAGE)}"
+        if isinstance(record, Ready):
+            lines = [said + _pairs(record.fields)]
+        else:
+            lines = [redact(_printable(said + _pairs(_extras(record))))]
+        if record.exc_info:
+            # Only line feeds part lines here; other breaks are escaped within them.
+            quoted = redact(_traceback(record)).rstrip("\n").split("\n")
+            lines += [f"    {_printable(quote)}" for quote in quoted]
+        text = "\n".join(lines)
+        return f"{self._clock.text(record.created)} {shown} {text}\n".encode()
+
+
+def safe(text: str) -> str:
+    """Return ``text`` fit for a line: short, printable, and free of secrets."""
+    return redact(_printable(_cut(text, MAX_VALUE)))
+
+
+def _extras(record: logging.LogRecord) -> Fields:
+    return {
+        name: (_cut(value, MAX_VALUE) if isinstance(value, str) else value)
+        if isinstance(value, _PLAIN)
+        else _cut(repr(value), MAX_VALUE)
+        for name, value in record.__dict__.items()
+        if name not in _OWN
+    }
+
+
+def _pairs(fields: Fields) -> str:
+    text = ""
+    for name, value in fields.items():
+        if isinstance(value, str) and _NEEDS_QUOTES.search(value):
+            value = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        text += f" {name}={value}"
+    return text
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]}[cut]"
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    assert record.exc_info is not None  # noqa: S101 - both callers have looked
+    text = "".join(traceback.format_exception(*record.exc_info))
+    # The end tells what was raised; the beginning is only how we got there.
+    return text if len(text) <= MAX_TRACEBACK else "[cut]" + text[-MAX_TRACEBACK:]
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return _HIDDEN_CHARACTER.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character = match.group()
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if code <= 0xFFFF:
+        return f"\\u{code:04x}"
+    # As JSON writes it, so that a JSON line stays one: in two halves.
+    code -= 0x10000
+    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
