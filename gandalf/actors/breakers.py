@@ -135,8 +135,8 @@ class Breaker:
         self.reason = ""
         self.until = 0.0
         self._owner = owner
-        # Changes with the state, and with each probe: permits of other epochs are
-        # history, and in the half-open state only the probe has the current one.
+        # Changes with the state: permits of other epochs are history, and in the
+        # half-open state only the probe's is of the current one.
         self._epoch = 0
         self._probing = False
         self._in_a_row = 0
@@ -214,7 +214,6 @@ class Breaker:
         """Let the next request be the probe, if it was the probe's permit."""
         if epoch == self._epoch and self.state is HALF_OPEN:
             self._probing = False
-            self._epoch += 1
 
     def _verdict(self, settings: CircuitBreaker, now: float) -> str | None:
         if 0 < settings.consecutive_failures <= self._in_a_row:

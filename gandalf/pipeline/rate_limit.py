@@ -117,7 +117,7 @@ def _fields(kind: bytes, left: Allowance, *, none_left: bool) -> HeaderList:
 
 
 def _cost_nothing(exchange: Exchange) -> bool:
-    if exchange.end_reason is EndReason.COMPLETE or exchange.upstream_worked:
+    if exchange.end_reason is EndReason.COMPLETE:
         return False
     # Targets that were passed over, their breakers open, were not asked.
     return all(attempt.decision == "skipped" for attempt in exchange.attempts)

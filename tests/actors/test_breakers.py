@@ -215,6 +215,17 @@ def test_the_probes_success_closes_with_a_clean_slate():
     assert state_of(breakers) == "closed"
 
 
+def test_the_probes_success_ends_a_row_of_failures():
+    breakers, clock, _ = breakers_with(CircuitBreaker())
+    fail(breakers, 5)
+    clock.advance(30)
+    succeed(breakers)
+
+    fail(breakers, 4)
+
+    assert state_of(breakers) == "closed"
+
+
 def test_the_probes_failure_opens_again_for_as_long():
     breakers, clock, changes, probe = half_opened()
 
