@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,7 +177,7 @@ def _list_keys(args: argparse.Namespace) -> int:
         _print_table(names.split(), rows)
         return OK
 
-    return _with_database(args, show)
+    return _with_database(args, show, reading=True)
 
 
 def _revoke_key(args: argparse.Namespace) -> int:
@@ -218,7 +219,7 @@ def _usage(args: argparse.Namespace) -> int:
             _show_record(record)
         return OK
 
-    return _with_database(args, show)
+    return _with_database(args, show, reading=True)
 
 
 def _show_records(records: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -314,8 +315,12 @@ def _with_database(
     work: Callable[[Database], Awaitable[int]],
     *,
     new: bool = False,
+    reading: bool = False,
 ) -> int:
-    """Run ``work`` on the configured database; ``new``: which may not exist yet."""
+    """Run ``work`` on the database, which must exist unless it may be ``new``.
+
+    ``reading`` says that ``work`` changes nothing.
+    """
     import trio
 
     from gandalf.config import ConfigError, load_database
@@ -334,11 +339,26 @@ def _with_database(
         path = Path(load_database(args.config, os.environ).dsn)
         if not new and not path.exists():
             return _fail(f"there is no database {path} yet")
-        return trio.run(run, path)
+        with _without_warnings() if reading else nullcontext():
+            return trio.run(run, path)
     except ConfigError as error:
         return _fail(str(error), MISUSED)
     except StorageError as error:
         return _fail(str(error))
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    # Storage warns of two processes that write; a gateway and a reader are not two.
+    import logging
+
+    log = logging.getLogger("gandalf.storage")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _count(text: str) -> int:

@@ -241,6 +241,20 @@ def test_keys_are_made_beside_a_gateway_that_has_the_database_open(config):
     assert in_database(config, beside)
 
 
+@pytest.mark.parametrize("command", [("keys", "list"), ("usage",)])
+def test_a_command_that_only_reads_does_not_warn_of_two_that_write(config, command):
+    argv = [sys.executable, "-m", "gandalf", *command, "--config", config]
+
+    async def beside(database):
+        return await trio.run_process(
+            argv, capture_stdout=True, capture_stderr=True, check=False, cwd=ROOT
+        )
+
+    done = in_database(config, beside)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize(
     "command", [("keys", "list"), ("keys", "revoke", "x"), ("usage",)]
 )
