@@ -93,8 +93,23 @@ class ScriptedBody:
     ending = b"data: [DONE]\n\n"
 
     def __init__(self) -> None:
-        self.send, self._receive = trio.open_memory_channel[bytes | Exception](0)
+        self._send, self._receive = trio.open_memory_channel[bytes | Exception](0)
         self.given = 0
+
+    async def give(self, piece: bytes | Exception) -> None:
+        """Have ``receive`` return ``piece``, or raise it, as soon as it is called."""
+        await eventually(lambda: self._try_give(piece))
+
+    def _try_give(self, piece: bytes | Exception) -> bool:
+        try:
+            self._send.send_nowait(piece)
+        except trio.WouldBlock:
+            return False
+        return True
+
+    def end(self) -> None:
+        """Have ``receive`` say that only the ending is left."""
+        self._send.close()
 
     async def receive(self) -> bytes:
         try:
@@ -283,28 +298,40 @@ class EdgeServer:
         await eventually(lambda: self.counters.open_connections == 0)
 
 
-async def plain_app(scope, receive, send):
-    """Answers pages by their path, for tests that are not about Quart."""
-    if scope["type"] == "lifespan":
+def pages(page: object) -> object:
+    """Return an ASGI application whose every page is ``page``."""
+
+    async def app(scope, receive, send):
+        if scope["type"] != "lifespan":
+            await page(scope, receive, send)
+            return
         while True:
             message = await receive()
             await send({"type": message["type"] + ".complete"})
             if message["type"] == "lifespan.shutdown":
                 return
+
+    return app
+
+
+async def reply_page(send, status=200, body=b"", headers=()):
+    start = {"type": "http.response.start", "status": status, "headers": headers}
+    await send(start)
+    await send({"type": "http.response.body", "body": body})
+
+
+async def telling_page(scope, receive, send):
+    """Tell what was asked."""
     body = (await receive())["body"]
-    text = b"%b %b?%b %b" % (
-        scope["method"].encode(),
-        scope["path"].encode(),
-        scope["query_string"],
-        body,
+    method, path = scope["method"].encode(), scope["path"].encode()
+    await reply_page(
+        send, 200, b"%b %b?%b %b" % (method, path, scope["query_string"], body)
     )
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": text})
 
 
 @asynccontextmanager
 async def edge_server(
-    script: Script = echoing, app: object = plain_app, **settings: object
+    script: Script = echoing, app: object = None, **settings: object
 ) -> AsyncIterator[EdgeServer]:
     stage = ScriptedStage(script)
     server = EdgeServer("", Gateway(Pipeline([stage])), stage, Counters())
@@ -314,7 +341,7 @@ async def edge_server(
         task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         await edge.serve(
-            app,
+            app or pages(telling_page),
             server.gateway,
             Server(**options),
             shutdown_trigger=server.stop.wait,
