@@ -9,6 +9,7 @@ owns is read from it when somebody scrapes, so that it cannot drift from the tru
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Iterable
 
 import trio
 from prometheus_client import CollectorRegistry, generate_latest
@@ -24,8 +25,12 @@ from gandalf.telemetry.series import OTHER, Counter, Gauge, Histogram, Read, Ser
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-# The pages whose requests run the pipeline, by operation. All are POST.
-PATHS = {"chat": "/v1/chat/completions", "embeddings": "/v1/embeddings"}
+# The pages whose requests run the pipeline, by operation and dialect. All are POST.
+PATHS = {
+    ("chat", "openai"): "/v1/chat/completions",
+    ("embeddings", "openai"): "/v1/embeddings",
+}
+BREAKER_STATES = {"closed": 0, "open": 1, "half_open": 2}
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # The model label of a request whose alias has no route: clients make such names up.
 UNKNOWN_MODEL = "unknown"
@@ -198,7 +203,7 @@ class Metrics(_Series):
 
     def observe(self, exchange: Observed, record: UsageRecord) -> None:
         """Count a request that has run the pipeline. Called once, at its settlement."""
-        path = PATHS.get(record.operation, record.operation)
+        path = PATHS.get((record.operation, record.dialect), record.operation)
         self.requests.add(("POST", path, record.status))
         self.request_duration.observe(record.latency, ("POST", path))
         self.overhead.observe(record.overhead)
@@ -255,9 +260,11 @@ class Metrics(_Series):
 
     # What owners of state tell, or let be read at each scrape.
 
-    def breaker_changed(self, target: str, state: int) -> None:
-        """Show the state of a target's breaker: 0 closed, 1 open, 2 half-open."""
-        self.breaker_state.set(state, (target,))
+    def watch_breakers(self, read: Callable[[], Iterable[tuple[str, str]]]) -> None:
+        """Show the breakers that ``read`` lists at each scrape: target and state."""
+        self.breaker_state.watch_all(
+            lambda: {(target,): BREAKER_STATES[state] for target, state in read()}
+        )
 
     def config_reloaded(self, *, accepted: bool) -> None:
         """Count a reload of the configuration."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import Metric
 from prometheus_client.core import (
@@ -115,6 +115,11 @@ class Gauge(_Scalar):
         limit: int = MAX_SERIES,
     ) -> None:
         super().__init__(name, help_text, labels, limit=limit)
+        self._read_all: Callable[[], Mapping[Labels, float]] | None = None
+
+    def watch_all(self, read: Callable[[], Mapping[Labels, float]]) -> None:
+        """Show whatever series ``read`` returns at the time of each scrape."""
+        self._read_all = read
 
     def set(self, value: float, labels: Labels = ()) -> None:
         """Replace the value of the series of ``labels``."""
@@ -124,6 +129,8 @@ class Gauge(_Scalar):
 
     def collect(self) -> list[Metric]:
         family = GaugeMetricFamily(self.name, self._help, labels=self.label_names)
+        if self._read_all is not None:
+            self._values = dict(self._read_all())
         for labels, value in self._samples():
             family.add_metric(labels, value)
         return [family]

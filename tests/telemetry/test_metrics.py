@@ -5,10 +5,11 @@ import sys
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
+from gandalf.actors.breakers import BreakerState
 from gandalf.domain.errors import NotFound, RateLimited
 from gandalf.domain.usage import EndReason, TokenUsage, UsageSource
 from gandalf.http.endpoints import HOT_ROUTES
-from gandalf.telemetry.metrics import PATHS, Metrics
+from gandalf.telemetry.metrics import BREAKER_STATES, PATHS, Metrics
 
 from .builders import a_record, an_attempt, an_exchange
 
@@ -25,7 +26,10 @@ def samples(metrics, name):
 
 
 def test_every_hot_route_has_its_path_as_label():
-    hot = {operation: path.decode() for (_, path), operation in HOT_ROUTES.items()}
+    hot = {
+        (endpoint.operation, endpoint.dialect.NAME): path.decode()
+        for (_, path), endpoint in HOT_ROUTES.items()
+    }
     assert hot == PATHS
 
 
@@ -172,16 +176,29 @@ def test_the_worst_lag_is_forgotten_once_scraped():
     assert metrics.loop_lag.count() == 2
 
 
-def test_breakers_and_reloads_show_their_last_state():
+def test_breakers_are_asked_at_each_scrape_and_those_gone_are_gone():
+    metrics = Metrics()
+    states = {"a/m": BreakerState.OPEN, "b/m": BreakerState.HALF_OPEN}
+    metrics.watch_breakers(states.items)
+
+    name = "gandalf_circuit_breaker_state"
+    assert samples(metrics, name) == {("a/m",): 1, ("b/m",): 2}
+    states["b/m"] = BreakerState.CLOSED
+    del states["a/m"]
+    assert samples(metrics, name) == {("b/m",): 0}
+
+
+def test_every_state_of_a_breaker_has_its_number():
+    assert set(BREAKER_STATES) == set(BreakerState)
+
+
+def test_reloads_are_counted_by_their_result():
     metrics = Metrics()
 
-    metrics.breaker_changed("openai/gpt-4o", 1)
-    metrics.breaker_changed("openai/gpt-4o", 2)
     metrics.config_version.set(2)
     metrics.config_reloaded(accepted=True)
     metrics.config_reloaded(accepted=False)
 
-    assert samples(metrics, "gandalf_circuit_breaker_state") == {("openai/gpt-4o",): 2}
     assert samples(metrics, "gandalf_config_version") == {(): 2}
     assert samples(metrics, "gandalf_config_reload_total") == {
         ("accepted",): 1,
