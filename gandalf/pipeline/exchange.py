@@ -16,6 +16,7 @@ from gandalf.domain.routing import Route, Target
 from gandalf.domain.usage import Attempt, EndReason, TokenUsage
 from gandalf.pipeline.drains import Drains
 from gandalf.providers.base import Headers
+from gandalf.telemetry.spans import Trace
 
 
 class Served(Protocol):
@@ -56,6 +57,9 @@ class Exchange:
     is refused early costs little.
     """
 
+    # trace
+    trace: Trace | None = None
+    """None if tracing is off."""
     # read_call
     call: Call | None = None
     # authenticate

@@ -25,7 +25,7 @@ MAX_TRACEBACK = 16_384
 _OWN = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
 _PLAIN = (str, int, float, bool, type(None))
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31"}
-_NEEDS_QUOTES = re.compile(r"[\s\"'=]|^$")
+_NEEDS_QUOTES = re.compile(r"[\s\"=]")
 _HIDDEN_CHARACTER = re.compile(r"[^ -~]")
 
 
@@ -137,12 +137,16 @@ def _extras(record: logging.LogRecord) -> Fields:
 
 
 def _pairs(fields: Fields) -> str:
-    text = ""
-    for name, value in fields.items():
-        if isinstance(value, str) and _NEEDS_QUOTES.search(value):
-            value = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        text += f" {name}={value}"
-    return text
+    text = "".join([f" {name}={value}" for name, value in fields.items()])
+    if text.count(" ") == text.count("=") == len(fields) and '"' not in text:
+        return text  # As nearly always: no value that could be taken for two.
+    return "".join([f" {name}={_quoted(value)}" for name, value in fields.items()])
+
+
+def _quoted(value: str | float | None) -> str:
+    if isinstance(value, str) and _NEEDS_QUOTES.search(value):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return str(value)
 
 
 def _cut(text: str, length: int) -> str:
