@@ -32,7 +32,7 @@ _RULES: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ),
     (
         "basic ",
-        re.compile(r"(?i)(authorization\W{1,8}basic\s+)[A-Za-z0-9+/=]+"),
+        re.compile(r"(?i)(authorization.{1,12}?basic\s+)[A-Za-z0-9+/=]+"),
         rf"\1{HIDDEN}",
     ),
     *(

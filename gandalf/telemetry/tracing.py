@@ -104,16 +104,17 @@ class Tracer:
 
     def begin(self, name: str, headers: Mapping[bytes, bytes], age: float) -> Trace:
         """Begin the trace of a request that arrived ``age`` seconds ago."""
-        parent = _parent(headers)
-        if parent is None:
+        caller = _caller(headers)
+        if caller is None:
             if self._chance() >= self._sample_rate:
                 return Unsampled(_new_traceparent(), b"")
             context, tracestate = Context(), b""
         else:
             tracestate = _tracestate(headers)
-            if not parent.trace_flags.sampled:
-                return Unsampled(_traceparent(parent, sampled=False), tracestate)
-            context = set_span_in_context(NonRecordingSpan(parent), Context())
+            if not int(caller["flags"], 16) & TraceFlags.SAMPLED:
+                ids = caller.group("trace", "span")
+                return Unsampled(b"00-%b-%b-00" % ids, tracestate)
+            context = _context(caller, tracestate)
         received_ns = time.time_ns() - int(age * 1e9)
         start = self._tracer.start_span
         span = start(name, context, SpanKind.SERVER, start_time=received_ns)
@@ -186,9 +187,9 @@ class Sampled:
             name, self._context, SpanKind.CLIENT, start_time=self._at(attempt.started)
         )
         self._attempts.append((attempt, span))
-        return _headers(
-            _traceparent(span.get_span_context(), sampled=True), self._state
-        )
+        context = span.get_span_context()
+        ids = (format_trace_id(context.trace_id), format_span_id(context.span_id))
+        return _headers("00-{}-{}-01".format(*ids).encode(), self._state)
 
     def end_attempt(
         self, attempt: Attempt, attributes: Attributes, error: str = ""
@@ -289,7 +290,8 @@ def _finish(span: Span, attributes: Attributes, error: str) -> None:
 # The W3C's trace context.
 
 
-def _parent(headers: Mapping[bytes, bytes]) -> SpanContext | None:
+def _caller(headers: Mapping[bytes, bytes]) -> re.Match[bytes] | None:
+    """Return the caller's ``traceparent`` in its parts; None if it has no valid one."""
     sent = headers.get(b"traceparent")
     if sent is None:
         return None
@@ -297,26 +299,23 @@ def _parent(headers: Mapping[bytes, bytes]) -> SpanContext | None:
     # Only a later version may hold more fields than we know.
     if match is None or (match["version"] == b"00" and match["more"]):
         return None
-    tracestate = _tracestate(headers)
-    return SpanContext(
-        int(match["trace"], 16),
-        int(match["span"], 16),
+    return match
+
+
+def _context(caller: re.Match[bytes], tracestate: bytes) -> Context:
+    parent = SpanContext(
+        int(caller["trace"], 16),
+        int(caller["span"], 16),
         is_remote=True,
-        trace_flags=TraceFlags(int(match["flags"], 16) & TraceFlags.SAMPLED),
-        trace_state=TraceState.from_header([tracestate.decode("latin-1")])
-        if tracestate
-        else None,
+        trace_flags=TraceFlags(TraceFlags.SAMPLED),
+        trace_state=TraceState.from_header([tracestate.decode("latin-1")]),
     )
+    return set_span_in_context(NonRecordingSpan(parent), Context())
 
 
 def _tracestate(headers: Mapping[bytes, bytes]) -> bytes:
     sent = headers.get(b"tracestate", b"")
     return sent if len(sent) <= MAX_TRACESTATE else b""
-
-
-def _traceparent(context: SpanContext, *, sampled: bool) -> bytes:
-    ids = f"{format_trace_id(context.trace_id)}-{format_span_id(context.span_id)}"
-    return f"00-{ids}-{sampled:02x}".encode()
 
 
 def _new_traceparent() -> bytes:

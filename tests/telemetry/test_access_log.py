@@ -1,0 +1,88 @@
+import logging
+
+import pytest
+
+from gandalf.domain.usage import EndReason, TokenUsage, UsageSource
+from gandalf.telemetry.access_log import log_request
+
+from .builders import a_record, an_attempt, an_exchange
+
+
+@pytest.fixture
+def lines(caplog):
+    caplog.set_level(logging.INFO, "gandalf.access")
+    return lambda: [record.fields for record in caplog.records]
+
+
+def test_a_request_is_one_line_that_says_who_what_and_how_it_ended(lines):
+    log_request(an_exchange(), a_record(stream=True, cache="miss"))
+
+    (fields,) = lines()
+    assert fields == {
+        "request_id": "c1",
+        "key_id": "k1",
+        "key_prefix": "gnd_abcd",
+        "operation": "chat",
+        "alias": "fast",
+        "target": "openai/gpt-4o",
+        "status": 200,
+        "end": "complete",
+        "stream": True,
+        "cache": "miss",
+        "attempts": 1,
+        "latency_ms": 1250.0,
+        "overhead_ms": 0.4,
+        "ttft_ms": 400.0,
+        "prompt_tokens": 150,
+        "completion_tokens": 25,
+    }
+
+
+def test_a_refused_request_names_its_error_and_no_tokens(lines):
+    record = a_record(
+        client_request_id="",
+        key_id="",
+        provider="",
+        model="",
+        status=401,
+        end_reason=EndReason.REFUSED,
+        error_code="invalid_api_key",
+        tokens=TokenUsage(),
+        usage_source=UsageSource.NONE,
+        ttft=None,
+        attempts=(),
+    )
+
+    log_request(an_exchange(identity=None, route=None), record)
+
+    fields = lines()[0]
+    assert fields["request_id"] == "r1"
+    assert fields["error"] == "invalid_api_key"
+    assert fields["target"] == fields["key_prefix"] == ""
+    assert not {"ttft_ms", "prompt_tokens", "completion_tokens"} & fields.keys()
+
+
+def test_after_a_failover_the_line_tells_what_was_tried(lines):
+    failed = an_attempt(target="a/m", outcome="upstream_503", decision="failover")
+
+    log_request(an_exchange(), a_record(attempts=(failed, an_attempt())))
+
+    assert lines()[0]["tried"] == "a/m:upstream_503 openai/gpt-4o:served"
+
+
+def test_what_the_client_chose_can_neither_leak_nor_forge(lines):
+    key = "gnd_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmE"
+    record = a_record(alias=f"m\n{key}" + "a" * 5000, client_request_id=key)
+
+    log_request(an_exchange(), record)
+
+    fields = lines()[0]
+    assert fields["alias"].startswith("m\\u000agnd_***")
+    assert len(fields["alias"]) < 1100
+    assert fields["request_id"] == "gnd_***"
+
+
+def test_nothing_is_made_when_nothing_is_logged(caplog):
+    caplog.set_level(logging.WARNING, "gandalf.access")
+    log_request(an_exchange(), a_record())
+    assert caplog.records == []
