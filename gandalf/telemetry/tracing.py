@@ -77,13 +77,15 @@ class Tracer:
         settings: Tracing,
         *,
         exporter: SpanExporter | None = None,
+        max_waiting: int = MAX_WAITING,
         flush_within: float = FLUSH_WITHIN,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._sample_rate = settings.sample_rate
         self._flush_within = flush_within
         self._chance = chance
-        self._queue = _Queue(exporter or OTLPSpanExporter(endpoint=settings.endpoint))
+        exporter = exporter or OTLPSpanExporter(endpoint=settings.endpoint)
+        self._queue = _Queue(exporter, max_waiting)
         # Without this the SDK would flush at the exit, for as long as it takes.
         self._provider = TracerProvider(
             sampler=ALWAYS_ON, resource=_resource(), shutdown_on_exit=False
@@ -218,12 +220,13 @@ class _Queue(SpanProcessor):
     the event loop, the others by the SDK's thread.
     """
 
-    def __init__(self, exporter: SpanExporter) -> None:
+    def __init__(self, exporter: SpanExporter, max_waiting: int) -> None:
+        self._max_waiting = max_waiting
         self._exporter = _Counted(exporter)
         self._inner = BatchSpanProcessor(
             self._exporter,
-            max_queue_size=MAX_WAITING,
-            max_export_batch_size=BATCH,
+            max_queue_size=max_waiting,
+            max_export_batch_size=min(BATCH, max_waiting),
             schedule_delay_millis=EXPORT_EVERY * 1000,
         )
         self._ended = 0
@@ -238,7 +241,7 @@ class _Queue(SpanProcessor):
         return self._refused + self._exporter.failed
 
     def on_end(self, span: ReadableSpan) -> None:
-        if self.waiting >= MAX_WAITING:
+        if self.waiting >= self._max_waiting:
             self._refused += 1
             return
         self._ended += 1
