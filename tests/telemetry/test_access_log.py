@@ -4,6 +4,7 @@ import pytest
 
 from gandalf.domain.usage import EndReason, TokenUsage, UsageSource
 from gandalf.telemetry.access_log import log_request
+from gandalf.telemetry.log_lines import ConsoleLines, JsonLines
 
 from .builders import a_record, an_attempt, an_exchange
 
@@ -80,6 +81,14 @@ def test_what_the_client_chose_can_neither_leak_nor_forge(lines):
     assert fields["alias"].startswith("m\\u000agnd_***")
     assert len(fields["alias"]) < 1100
     assert fields["request_id"] == "gnd_***"
+
+
+def test_a_line_stays_within_its_budget_of_bytes(caplog):
+    caplog.set_level(logging.INFO, "gandalf.access")
+    log_request(an_exchange(), a_record(stream=True, cache="miss", error_code="x"))
+
+    for form in (JsonLines(), ConsoleLines()):
+        assert len(form.line(caplog.records[0])) < 600
 
 
 def test_nothing_is_made_when_nothing_is_logged(caplog):

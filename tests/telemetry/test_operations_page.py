@@ -1,0 +1,109 @@
+"""docs/operations.md tells of every metric and log event, and of no other."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from gandalf.telemetry.metrics import Metrics
+from gandalf.telemetry.series import Counter, Gauge, Histogram, Series
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = (ROOT / "docs/operations.md").read_text()
+KINDS = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}
+METRIC = re.compile(r"^\| `(gandalf_\w+)` \| (\w+) \| (.*?) ?\| ", re.MULTILINE)
+LEVELS = {"debug", "info", "warning", "error", "exception"}
+
+
+def rows_of(heading):
+    """The cells of the table below ``heading``, without its head."""
+    section = re.split(r"^#+ ", PAGE.split(f"# {heading}\n")[1], flags=re.MULTILINE)[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows[1:]]
+
+
+def code(cell):
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_the_page_lists_every_metric_with_its_kind_and_labels():
+    declared = {
+        (series.name, KINDS[type(series)], series.label_names)
+        for series in vars(Metrics()).values()
+        if isinstance(series, Series)
+    }
+
+    documented = {
+        (name, kind, tuple(code(labels))) for name, kind, labels in METRIC.findall(PAGE)
+    }
+
+    assert documented == declared
+
+
+def test_what_the_registry_collects_is_what_was_declared():
+    metrics = Metrics()
+    collected = {
+        family.name for family in metrics.registry.collect() if "gandalf" in family.name
+    }
+
+    assert collected == {
+        series.name.removesuffix("_total")
+        for series in vars(metrics).values()
+        if isinstance(series, Series)
+    }
+
+
+@pytest.mark.parametrize("name", re.findall(r"gandalf_\w+", PAGE))
+def test_no_metric_is_named_that_does_not_exist(name):
+    name = name.removesuffix("_bucket")
+    assert any(
+        series.name == name
+        for series in vars(Metrics()).values()
+        if isinstance(series, Series)
+    )
+
+
+def logged_events():
+    """Yield logger, level and unformatted message of every event in the source."""
+    for path in sorted((ROOT / "gandalf").rglob("*.py")):
+        source = path.read_text()
+        named = re.search(
+            r'^log = logging\.getLogger\("([\w.]+)"\)', source, re.MULTILINE
+        )
+        for node in ast.walk(ast.parse(source)):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and ast.unparse(node.func.value) == "log"
+                and node.func.attr in LEVELS
+            ):
+                assert named, f"{path} logs to a logger of unknown name"
+                level = "error" if node.func.attr == "exception" else node.func.attr
+                yield named[1], level, ast.literal_eval(node.args[0])
+
+
+def documented_events():
+    return {
+        (code(logger)[0], level, event)
+        for logger, level, events, _ in rows_of("Log events")
+        if logger != "any"
+        for event in code(events)
+    }
+
+
+def test_the_page_lists_every_log_event_and_no_other():
+    assert documented_events() == set(logged_events())
+
+
+def test_the_page_lists_every_member_of_a_requests_line():
+    from gandalf.telemetry.access_log import _fields
+
+    from .builders import a_record, an_attempt, an_exchange
+
+    everything = a_record(error_code="x", attempts=(an_attempt(), an_attempt()))
+
+    documented = {
+        name for row in rows_of("The line of a request") for name in code(row[0])
+    }
+    assert documented == set(_fields(an_exchange(), everything))
