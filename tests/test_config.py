@@ -357,6 +357,9 @@ routes: [{model_alias: a, targets: [{provider: p, model: m}]}]
     )
 
     assert found == ["1:20: providers[0].name: environment variable NOT_SET is not set"]
+    assert problems("routes: [a route]") == [
+        "1:10: routes[0]: expected a mapping, found 'a route'"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -469,6 +472,8 @@ def test_a_key_that_cannot_work_is_refused(problems, keys, expected):
     "text",
     [
         f"keys: [{CANARY}]",
+        "keys: [AKIAcanary0123456789ABCDEFGHIJ]",
+        "keys: [sk-canary]",
         f"keys: {CANARY}",
         f"keys: [{{name: a, key: '{CANARY} '}}]",
         f"keys: [{{name: a, key: gnd_1, rpm_limit: {CANARY}}}]",

@@ -150,8 +150,6 @@ class KeyTable:
 
     def _apply(self, changes: KeyChanges) -> bool:
         """Take the changes over; tell whether the table is then what the store has."""
-        if changes.version < self._version:
-            return False
         self._stored.update(changes.identities)
         self._version = changes.version
         return len(self._stored) == changes.total

@@ -165,6 +165,15 @@ async def test_what_is_not_a_known_key_is_refused(store, table, token, autojump_
     assert caught.value.code == "invalid_api_key"
 
 
+async def test_what_is_too_long_for_a_key_is_not_even_hashed(store, autojump_clock):
+    endless = b"gnd_" + b"x" * 300
+    table = KeyTable(store, configured(a_config_key(endless)))
+    await table.load()
+
+    with pytest.raises(Unauthenticated, match="not an api key"):
+        table.authenticate(endless)
+
+
 async def test_a_refusal_does_not_repeat_the_key(table, autojump_clock):
     with pytest.raises(Unauthenticated) as caught:
         table.authenticate(b"gnd_canary")
@@ -248,6 +257,33 @@ async def test_a_key_that_is_gone_from_the_store_is_gone_here(
     # At version 1, the other was not there yet either, so far as versions tell.
     assert (version == 1) or table.authenticate(OTHER).key_id == "k2"
     table.close()
+
+
+async def test_a_key_that_is_gone_is_forgotten_though_the_store_fails_meanwhile(
+    store, table, autojump_clock
+):
+    class FailsOnce(FakeStore):
+        async def changes_since(self, version):
+            changes = await super().changes_since(version)
+            self.down = self.reads == 2
+            return changes
+
+    failing = FailsOnce()
+    failing.put()
+    failing.put(OTHER, "k2")
+    table = KeyTable(failing, Config())
+    await table.load()
+    del failing.keys["k1"]
+    failing.version += 1
+
+    with pytest.raises(StorageError):
+        await table.load()
+    failing.down = False
+    await table.load()
+
+    assert table.authenticate(OTHER).key_id == "k2"
+    with pytest.raises(Unauthenticated):
+        table.authenticate(TOKEN)
 
 
 async def test_an_emptied_store_leaves_no_key(store, table, autojump_clock):
@@ -507,6 +543,7 @@ def a_stored_key(**changes):
     [
         (configured(a_config_key()), FakeKeys()),
         (configured(admin_key=Secret("gnd_a")), FakeKeys()),
+        (Config(), FakeKeys(a_stored_key())),
         (configured(generate_admin_key=True), FakeKeys(a_stored_key())),
     ],
 )

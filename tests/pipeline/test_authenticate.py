@@ -132,3 +132,9 @@ async def test_the_table_is_asked_for_exactly_the_key():
 
     assert asked == [KEY.encode()]
     assert bearer_token({b"authorization": b"bearer  gnd_x "}) == b"gnd_x"
+
+
+@pytest.mark.parametrize("field", [b"Bearer a b", b"Bearer a,b", b"Bearer a, Bearer b"])
+def test_of_two_keys_none_is_taken(field):
+    with pytest.raises(Unauthenticated, match="exactly one api key"):
+        bearer_token({b"authorization": field})
