@@ -192,6 +192,8 @@ class Connection:
         """Close if idle; otherwise the answer under way is the last one."""
         if self._is_idle():
             self._scope.cancel()
+        elif self._response is not None:
+            self._response.keep_alive = False
 
     def stop(self) -> None:
         """Cut a page of the application short. Exchanges are the gateway's to stop."""

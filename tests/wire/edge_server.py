@@ -279,10 +279,10 @@ class EdgeServer:
         sock = socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.connect(self.address)
-        sock.setblocking(False)
         client = Client(sock)
         self.clients.append(client)
+        sock.connect(self.address)
+        sock.setblocking(False)
         return client
 
     async def ask(self, data: bytes) -> Response:

@@ -299,6 +299,7 @@ async def test_signs_of_life_do_not_get_into_events_that_are_being_written(mock_
         client = edge.connect(receive_buffer=4096)
         await client.send(CHAT)
         await body.give(b"x" * size)
+        await settle_down()
         for _ in range(10):
             mock_clock.jump(1)
             await settle_down()

@@ -1,0 +1,380 @@
+"""Who is slow, idle or too many costs no more than agreed. The clock is the test's."""
+
+import errno
+import resource
+
+import pytest
+import trio
+
+from gandalf.domain.usage import EndReason
+from gandalf.http import edge as edge_module
+from tests.wire.edge_server import (
+    CHAT,
+    ScriptedBody,
+    edge_server,
+    eventually,
+    get,
+    hanging,
+    pages,
+    post,
+    replying,
+    settle_down,
+    streaming,
+)
+
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n"
+
+
+async def test_a_header_section_that_takes_too_long_is_refused_with_408(mock_clock):
+    async with edge_server(header_timeout=5.0) as edge:
+        client = edge.connect()
+        await client.send(b"GET / HTTP/1.1\r\nhost: a\r\n")
+        await settle_down()
+        # A field now and then does not buy time.
+        for _ in range(9):
+            mock_clock.jump(0.5)
+            await client.send(b"x: y\r\n")
+            await settle_down()
+        assert client.is_open()
+        assert not client.data
+
+        mock_clock.jump(1.0)
+        response = await client.response()
+        assert (response.status, response.error["code"]) == (408, "request_timeout")
+        await client.eof()
+        client.close()
+        await edge.is_idle()
+
+
+async def test_a_body_that_takes_too_long_is_refused_with_408(mock_clock):
+    async with edge_server(header_timeout=5.0, read_timeout=30.0) as edge:
+        client = edge.connect()
+        await client.send(HEAD)
+        await settle_down()
+        for _ in range(9):
+            mock_clock.jump(3.2)
+            await client.send(b"x")
+            await settle_down()
+        assert client.is_open()
+        assert not client.data
+
+        mock_clock.jump(1.8)
+        assert (await client.response()).status == 408
+        assert edge.stage.entered == []
+
+
+async def test_a_body_has_its_own_time_after_the_header_section(mock_clock):
+    async with edge_server(header_timeout=5.0, read_timeout=30.0) as edge:
+        client = edge.connect()
+        await client.send(HEAD[:-2])
+        await settle_down()
+        mock_clock.jump(4.5)
+        await client.send(HEAD[-2:])
+        await settle_down()
+        mock_clock.jump(29.4)
+        await settle_down()
+        await client.send(b"0123456789")
+        assert (await client.response()).body == b"0123456789"
+
+
+async def test_a_connection_that_is_not_used_is_closed_without_a_word(mock_clock):
+    async with edge_server(idle_timeout=120.0) as edge:
+        fresh, used = edge.connect(), edge.connect()
+        await used.send(CHAT)
+        await used.response()
+        mock_clock.jump(119)
+        await settle_down()
+        assert fresh.is_open()
+        assert used.is_open()
+
+        mock_clock.jump(1.5)
+        await fresh.eof()
+        await used.eof()
+        assert not fresh.data
+        assert not used.data
+        await edge.is_idle()
+
+
+async def test_a_request_begins_a_new_idle_time(mock_clock):
+    async with edge_server(idle_timeout=120.0) as edge:
+        client = edge.connect()
+        for _ in range(3):
+            mock_clock.jump(100)
+            await settle_down()
+            await client.send(CHAT)
+            assert (await client.response()).status == 200
+
+
+async def test_no_time_limit_of_the_edge_cuts_a_long_exchange(mock_clock):
+    """H9, Q1: streams of minutes and hours arrive whole."""
+    body = ScriptedBody()
+    async with edge_server(streaming(body)) as edge:
+        client = edge.connect()
+        await client.send(CHAT)
+        await body.give(b"data: 1\n\n")
+        await client.head()
+        for _ in range(20):
+            mock_clock.jump(360)
+            await settle_down()
+        body.end()
+
+        await client.until(lambda: client.data.endswith(b"0\r\n\r\n"))
+        assert b"[DONE]" in client.data
+
+
+async def test_a_pipelined_request_may_wait_as_long_as_the_one_before_takes(mock_clock):
+    release = trio.Event()
+
+    async def script(exchange):
+        await release.wait()
+        return await replying(exchange.body)(exchange)
+
+    async with edge_server(script) as edge:
+        client = edge.connect()
+        await client.send(CHAT + post("/v1/chat/completions", b"second"))
+        await eventually(lambda: edge.stage.entered)
+        mock_clock.jump(500)
+        await settle_down()
+        release.set()
+
+        assert (await client.response()).body == b"{}"
+        assert (await client.response()).body == b"second"
+
+
+async def test_a_client_that_takes_nothing_is_let_go(mock_clock):
+    """H3: nothing is shielded; who does not read holds nothing for ever."""
+    body = ScriptedBody()
+    async with edge_server(streaming(body), write_timeout=120.0) as edge:
+        client = edge.connect(receive_buffer=4096)
+        await client.send(CHAT)
+        await body.give(b"x" * 20_000_000)
+        await settle_down()
+        mock_clock.jump(119)
+        await settle_down()
+        assert edge.counters.open_connections == 1
+
+        mock_clock.jump(1.5)
+        await edge.is_idle()
+        assert edge.counters.stalled == 1
+        assert edge.stage.entered[0].cut is EndReason.CLIENT_DISCONNECT
+
+
+async def test_a_client_that_takes_some_now_and_then_is_kept(mock_clock):
+    body = ScriptedBody()
+    size = 12_000_000
+    async with edge_server(streaming(body), write_timeout=10.0) as edge:
+        client = edge.connect(receive_buffer=4096)
+        await client.send(CHAT)
+        await body.give(b"x" * size)
+        body.end()
+        taken = 0
+        while taken < size:
+            mock_clock.jump(8)
+            await settle_down()
+            client.pull()
+            taken += len(client.data)
+            client.data.clear()
+            await settle_down()
+        assert edge.counters.stalled == 0
+
+
+async def test_a_client_that_does_not_close_after_the_last_answer_is_closed(mock_clock):
+    async with edge_server() as edge:
+        client = edge.connect()
+        await client.send(b"nonsense\r\n\r\n")
+        assert (await client.response()).status == 400
+        await settle_down()
+        assert edge.counters.open_connections == 1
+
+        mock_clock.jump(3)
+        await edge.is_idle()
+
+
+async def test_a_client_that_goes_on_sending_after_its_refusal_is_closed(mock_clock):
+    async with edge_server(max_body_bytes=10) as edge:
+        client = edge.connect()
+        await client.send(post("/", b"x" * 11))
+        assert (await client.response()).status == 413
+        for _ in range(4):
+            await client.send(b"x" * 100_000)
+            mock_clock.jump(0.6)
+            await settle_down()
+        await edge.is_idle()
+
+
+# H11: how many.
+
+
+async def test_connections_above_the_limit_are_refused_with_503_and_others_served():
+    async with edge_server(max_connections=3) as edge:
+        clients = [edge.connect() for _ in range(3)]
+        for client in clients:
+            await client.send(CHAT)
+            await client.response()
+
+        excess = edge.connect()
+        response = await excess.response()
+        assert (response.status, response.error["code"]) == (503, "overloaded")
+        assert response.headers[b"retry-after"] == b"1"
+        await excess.eof()
+        excess.close()
+        assert edge.counters.refused_connections == 1
+
+        await clients[0].send(CHAT)
+        assert (await clients[0].response()).status == 200
+        clients[0].close()
+        await eventually(lambda: edge.counters.open_connections == 2)
+        assert (await edge.ask(CHAT)).status == 200
+
+
+async def test_even_those_who_are_told_are_bounded():
+    async with edge_server(max_connections=1) as edge:
+        crowd = [edge.connect() for _ in range(200)]
+        await eventually(lambda: edge.counters.accepted == 200)
+        await settle_down()
+        assert edge.counters.open_connections <= 1 + edge_module.TOLD_OVERLOADED
+        for client in crowd:
+            client.close()
+        await edge.is_idle()
+
+
+class ExhaustedListener:
+    """A listener of a process that has no more files."""
+
+    def __init__(self, listener):
+        self._listener = listener
+        self.exhausted = True
+
+    def __getattr__(self, name):
+        return getattr(self._listener, name)
+
+    def accept(self):
+        if self.exhausted:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self._listener.accept()
+
+
+async def test_running_out_of_files_is_survived_counted_and_logged_once(
+    monkeypatch, caplog, mock_clock
+):
+    listeners = []
+    listen = edge_module._Edge._listen
+
+    def exhausted(self):
+        listeners.extend(map(ExhaustedListener, listen(self)))
+        return listeners
+
+    monkeypatch.setattr(edge_module._Edge, "_listen", exhausted)
+    async with edge_server() as edge:
+        client = edge.connect()
+        await client.send(CHAT)
+        for _ in range(5):
+            mock_clock.jump(0.3)
+            await settle_down()
+        assert edge.counters.accept_failures >= 5
+        assert caplog.text.count("cannot accept") == 1
+
+        listeners[0].exhausted = False
+        mock_clock.jump(0.3)
+        assert (await client.response()).status == 200
+
+
+async def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be(caplog):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, before[1]))
+    try:
+        async with edge_server(max_connections=100):
+            assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 456
+        assert not caplog.text
+        async with edge_server(max_connections=10**9):
+            assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == before[1]
+        assert "open files" in caplog.text
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_many_connections_at_once_are_all_answered():
+    async with edge_server(max_connections=1000) as edge:
+        clients = [edge.connect() for _ in range(300)]
+        for client in clients:
+            await client.send(CHAT)
+        for client in clients:
+            assert (await client.response()).status == 200
+            client.close()
+        await edge.is_idle()
+
+
+# H1: what goes wrong on one connection stays there.
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("bug"), ExceptionGroup("g", [KeyError(1)])]
+)
+async def test_a_bug_in_the_handling_of_one_connection_stays_there(
+    error, monkeypatch, caplog
+):
+    async def broken(self, request):
+        raise error
+
+    async with edge_server() as edge:
+        with monkeypatch.context() as patch:
+            patch.setattr("gandalf.http.connection.Connection._answer", broken)
+            client = edge.connect()
+            await client.send(CHAT)
+            await client.eof()
+        assert edge.counters.crashes == 1
+        assert "a connection broke" in caplog.text
+        await edge.is_idle()
+
+        assert (await edge.ask(CHAT)).status == 200
+
+
+async def test_a_bug_in_the_parser_stays_on_its_connection(monkeypatch, caplog):
+    def broken(self, data):
+        raise KeyError(1)
+
+    async with edge_server(hanging) as edge:
+        with monkeypatch.context() as patch:
+            patch.setattr("gandalf.http.parser.RequestParser.feed", broken)
+            client = edge.connect()
+            await client.send(CHAT)
+            await client.eof()
+        assert edge.counters.crashes == 1
+
+        assert (await edge.ask(get("/"))).status == 200
+
+
+async def test_a_bug_in_sweeping_one_connection_does_not_end_sweeping(
+    monkeypatch, caplog, mock_clock
+):
+    async def broken(self, now):
+        raise KeyError(1)
+
+    async with edge_server(idle_timeout=10.0) as edge:
+        client = edge.connect()
+        await settle_down()
+        with monkeypatch.context() as patch:
+            patch.setattr("gandalf.http.connection.Connection.sweep", broken)
+            mock_clock.jump(1)
+            await settle_down()
+        assert edge.counters.crashes == 1
+
+        mock_clock.jump(10)
+        await client.eof()
+
+
+async def test_an_application_that_fails_late_leaves_the_server_alive(caplog):
+    async def page(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"part", "more_body": True})
+        raise RuntimeError("boom")
+
+    async with edge_server(app=pages(page)) as edge:
+        client = edge.connect()
+        await client.send(get("/"))
+        response = await client.response()
+        assert response.body == b"part"
+        assert not response.complete
+        await client.eof()
+
+        assert (await edge.ask(CHAT)).status == 200
