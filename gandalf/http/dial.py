@@ -10,7 +10,7 @@ import ipaddress
 import os
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -154,7 +154,7 @@ async def dial(resolver: Resolver) -> Wire:
     try:
         if len(addresses) == 1:
             return Wire(await _connect(addresses[0]))
-        address, sock = await _race(addresses)
+        address, sock = await race(addresses, _connect)
     except OSError as error:
         resolver.forget()
         reason = os.strerror(error.errno) if error.errno else "no address answers"
@@ -163,14 +163,21 @@ async def dial(resolver: Resolver) -> Wire:
     return Wire(sock)
 
 
-async def _race(addresses: Sequence[Address]) -> tuple[Address, socket.socket]:
-    """Try one address after another, without waiting for a dead one to say so."""
+async def race(
+    addresses: Sequence[Address],
+    connect: Callable[[Address], Awaitable[socket.socket]],
+) -> tuple[Address, socket.socket]:
+    """Try one address after another, without waiting for a dead one to say so.
+
+    Raises:
+        OSError: Of the first that failed, when all did.
+    """
     won: list[tuple[Address, socket.socket]] = []
     errors: list[OSError] = []
 
     async def attempt(address: Address, failed: trio.Event) -> None:
         try:
-            sock = await _connect(address)
+            sock = await connect(address)
         except OSError as error:
             errors.append(error)
             failed.set()

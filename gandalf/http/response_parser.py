@@ -125,8 +125,9 @@ class ResponseParser:
     def on_headers_complete(self) -> None:
         status = self._http.get_status_code()
         if status < 200:
-            if status < 100 or status == 101:
+            if status < 100:
                 self._refuse(f"unexpected status {status}")
+            # An interim response; but for 101, which llhttp refuses to go on after.
             self._interim = True
             self.headers = {}
             return

@@ -10,7 +10,7 @@ import trio
 import trustme
 
 from gandalf.config import Timeouts
-from gandalf.http.dial import RESOLVE_TTL, origin_of, tls_context
+from gandalf.http.dial import RESOLVE_TTL, Address, origin_of, race, tls_context
 from gandalf.http.upstream import Pool
 from gandalf.providers.base import UpstreamBroken
 from tests.fakes.calls import TooLate, call, opened, read
@@ -290,6 +290,56 @@ async def test_when_every_address_refuses_the_connection_does(closed_port):
         with pytest.raises(UpstreamBroken, match="Connection refused"):
             await call(pool)
         assert pool.open == 0
+
+
+async def test_an_address_that_refuses_does_not_use_up_its_head_start(mock_clock):
+    # The clock stands still, so a head start would never end.
+    Names("127.0.0.2", "127.0.0.1").install()
+    async with serving(answering(CLOSING), name="llm.test") as server:
+        with closing(Pool(server.url)) as pool:
+            assert (await call(pool)).body == b"ok"
+
+
+def two_addresses():
+    return [Address(socket.AF_INET, (f"192.0.2.{n}", 80)) for n in (1, 2)]
+
+
+async def test_of_two_addresses_that_answer_at_once_one_is_closed(autojump_clock):
+    both_answer = trio.Event()
+    made, won = [], []
+
+    async def connect(address):
+        await both_answer.wait()
+        made.append(socket.socket())
+        return made[-1]
+
+    async def racing():
+        won.append(await race(two_addresses(), connect))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(racing)
+        await trio.sleep(1)
+        both_answer.set()
+
+    [(_, sock)] = won
+    closed = [other.fileno() == -1 for other in made]
+    sock.close()
+    assert sorted(closed) == [False, True]
+
+
+async def test_who_leaves_as_an_address_answers_leaves_no_connection():
+    made = []
+
+    async def connect(address):
+        scope.cancel()
+        made.append(socket.socket())
+        return made[-1]
+
+    with trio.CancelScope() as scope:
+        await race(two_addresses(), connect)
+
+    assert scope.cancelled_caught
+    assert [sock.fileno() for sock in made] == [-1] * len(made) != []
 
 
 # --- TLS ---

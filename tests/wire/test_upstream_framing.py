@@ -144,6 +144,15 @@ async def test_a_megabyte_without_any_body_is_refused(flood):
     assert pool.open == 0
 
 
+async def test_a_field_repeated_thousands_of_times_is_refused():
+    # 33 KB in all; joining such fields costs the square of their number.
+    many = b"HTTP/1.1 200 OK\r\n" + b"a: 0123456789\r\n" * 2200
+    async with serving(answering(many + b"content-length: 0\r\n\r\n")) as server:
+        with closing(Pool(server.url)) as pool:
+            with pytest.raises(UpstreamBroken, match="repeated"):
+                await call(pool)
+
+
 async def test_interim_responses_are_skipped():
     interim = (
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"

@@ -284,8 +284,19 @@ async def test_a_cancelled_read_over_httpx_does_not_look_like_the_end():
 
 
 async def test_a_closed_httpx_upstream_finishes_what_is_under_way():
-    async with upstreams(echo_lengths) as (upstream, _):
+    async def script(peer):
+        await peer.read_request()
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf")
+        await closed.wait()
+        await peer.send(b"half")
+        await peer.wait_left()
+
+    closed = trio.Event()
+    async with upstreams(script) as (upstream, server):
         response = await opened(upstream)
         upstream.close()
         await wait_all_tasks_blocked(0.01)
-        assert await read(response) == b"2"
+        closed.set()
+        assert await read(response) == b"halfhalf"
+        with trio.fail_after(1):
+            await server.peers[0].left.wait()
