@@ -6,6 +6,7 @@ stages of a request in their order, and the actors in the order in which they st
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -72,6 +73,7 @@ def main(config_path: Path) -> int:
         return 2
     logs.configure(settings.telemetry.logging)
     status = 0
+    _spare_the_collector()
     try:
         trio.run(_run, settings, config_path, os.environ)
     except* (NoKey, StorageError, OSError) as group:
@@ -83,6 +85,17 @@ def main(config_path: Path) -> int:
         status = 1
     log.info("stopped")
     return status
+
+
+def _spare_the_collector() -> None:
+    """Look for cyclic garbage seldom, and not among what is there for good.
+
+    A request makes hardly any; by default its other objects would have all of them
+    searched every few requests: a tenth of the time, and pauses of 50 ms.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _run(settings: config.Config, path: Path, environ: Mapping[str, str]) -> None:

@@ -45,10 +45,6 @@ class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """``provider/model`` that made it."""
     usage: TokenUsage | None = None
     """What it took to make it."""
-    dropped: tuple[str, ...] = ()
-    """Fields of the request that went unheeded, as the client was told."""
-    approximated: tuple[str, ...] = ()
-    """Fields that were heeded as well as could be, ditto."""
 
 
 class CacheStats(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,9 +6,9 @@ gateway and the upstream read the same value: parsers differ on which of two equ
 names counts (msgspec takes the last, others the first, some fold case), so a governed
 name that occurs twice at the top level is refused.
 
-Two ways to the same answer. Usually one regular expression finds every governed name
-exactly once, and that is it. If a name is found twice, or a name may be hidden behind
-an escape (``"mod\u0065l"``), the members of the object are walked one by one.
+Two ways to the same answer. Usually each governed name stands in the body once at the
+most, as a name, and that is it. If one is there twice, or may be hidden behind an
+escape (``"mod\u0065l"``), the members of the object are walked one by one.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ GOVERNED = frozenset(
     }
 )
 
-_NAMES = b"|".join(sorted(name.encode() for name in GOVERNED))
-_MEMBER = re.compile(rb'"(%b)"[ \t\n\r]*:[ \t\n\r]*' % _NAMES, re.IGNORECASE)
+_QUOTED = {b'"%b"' % name.encode(): name for name in sorted(GOVERNED)}
+_COLON = re.compile(rb"[ \t\n\r]*:[ \t\n\r]*")
 # No encoder escapes ASCII letters, digits or underscores; who does so has a motive.
 _ESCAPED_LETTER = re.compile(rb"\\u00[3-7]")
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]', re.DOTALL)
@@ -66,12 +66,22 @@ def governed_members(body: bytes) -> dict[str, Span]:
             intricate to be sure.
     """
     found: dict[str, Span] = {}
-    for match in _MEMBER.finditer(body):
-        name = match[1].decode()
-        if name in found or name not in GOVERNED:
+    folded = body.lower()
+    for quoted, name in _QUOTED.items():
+        at = folded.find(quoted)
+        if at < 0:
+            continue
+        after = at + len(quoted)
+        colon = _COLON.match(body, after)
+        # Written otherwise, there twice, or not as a name: a closer look is needed.
+        if (
+            colon is None
+            or not body.startswith(quoted, at)
+            or folded.find(quoted, after) >= 0
+        ):
             return _walk(body)
-        found[name] = Span(match.end(), 0)
-    if _ESCAPED_LETTER.search(body):
+        found[name] = Span(colon.end(), 0)
+    if b"\\u00" in body and _ESCAPED_LETTER.search(body):
         return _walk(body)
     return found
 

@@ -64,7 +64,12 @@ class EventBuffer:
 def split(block: bytes) -> Iterator[bytes]:
     """Yield the events of ``block``, each with the blank line that ends it."""
     start = 0
-    for boundary in _BOUNDARY.finditer(block):
+    if b"\r" not in block:
+        # The usual case, and a search is many times faster than the expression.
+        while (end := block.find(b"\n\n", start) + 2) > 1:
+            yield block[start:end]
+            start = end
+    for boundary in _BOUNDARY.finditer(block, start):
         yield block[start : boundary.end()]
         start = boundary.end()
     if start < len(block):

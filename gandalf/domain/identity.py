@@ -74,6 +74,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         if not self.allowed_models:
             return True
         return any(
-            alias.startswith(allowed[:-1]) if allowed.endswith("*") else alias == allowed
+            alias.startswith(allowed[:-1])
+            if allowed.endswith("*")
+            else alias == allowed
             for allowed in self.allowed_models
         )

@@ -88,7 +88,7 @@ class Attempt(msgspec.Struct, kw_only=True):
     outcome: str = ""
     """``served``, or the error's code: ``upstream_timeout``, ``upstream_429``, ..."""
     decision: str = ""
-    """What followed: ``answer``, ``retry``, ``failover``, ``give_up`` or ``skipped``."""
+    """What followed: ``answer``, ``retry``, ``failover``, ``give_up``, ``skipped``."""
     reason: str = ""
     """One sentence for whoever reads the record. Holds no secret and no content."""
 

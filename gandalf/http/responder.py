@@ -89,7 +89,6 @@ class ExchangeResponder:
         return [
             (b"x-request-id", exchange.request_id.encode()),
             *_attempt_headers(exchange),
-            *_loss_headers(exchange),
             *exchange.reply_headers,
             *SECURITY_HEADERS,
         ]
@@ -101,18 +100,6 @@ def _attempt_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
     if sent:
         headers.append((b"x-gandalf-target", sent[-1].target.encode()))
     return headers
-
-
-def _loss_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
-    """Return what translation has cost, by the client's own names of the fields."""
-    return [
-        (name, ", ".join(fields).encode("ascii", "backslashreplace"))
-        for name, fields in (
-            (b"x-gandalf-dropped", exchange.dropped),
-            (b"x-gandalf-approximated", exchange.approximated),
-        )
-        if fields
-    ]
 
 
 def error_headers(error: GatewayError) -> list[tuple[bytes, bytes]]:

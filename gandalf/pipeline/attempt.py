@@ -8,12 +8,7 @@ import trio
 
 from gandalf.actors.breakers import Permit
 from gandalf.actors.watches import Watches
-from gandalf.dialects.base import UNREADABLE, Call
-from gandalf.dialects.translation import (
-    TranslatedStream,
-    translate_answer,
-    translate_request,
-)
+from gandalf.dialects.base import Call
 from gandalf.domain.errors import UpstreamError, UpstreamTimeout
 from gandalf.domain.routing import Target
 from gandalf.domain.usage import Attempt, EndReason
@@ -39,7 +34,6 @@ class Sending:
 
     __slots__ = (
         "_exchange",
-        "_native",
         "_permit",
         "_provider",
         "_response",
@@ -66,7 +60,6 @@ class Sending:
         self._permit = permit
         self._watches = watches
         self._response: UpstreamResponse | None = None
-        self._native = provider.dialect is exchange.dialect
         self._started_at = started_at = trio.current_time()
         self.attempt = Attempt(
             target=target.name, started=started_at - exchange.received_at
@@ -113,11 +106,7 @@ class Sending:
         exchange, provider = self._exchange, self._provider
         call = exchange.call
         assert call is not None  # noqa: S101 - read_call comes before dispatch
-        body = (
-            call.body_for(self._target.model)
-            if self._native
-            else self._translated(call)
-        )
+        body = call.body_for(self._target.model)
         request = await provider.request(
             call.operation, self._target.model, body, stream=call.stream
         )
@@ -135,20 +124,6 @@ class Sending:
         timeouts = self._provider.timeouts
         limit = timeouts.total if watch.name == "total" else watch.limit
         return UpstreamTimeout(self._provider.name, watch.name, limit or 0.0)
-
-    def _translated(self, call: Call) -> bytes:
-        """Return the body in the upstream's dialect; note what it loses there."""
-        exchange = self._exchange
-        translated = translate_request(
-            call,
-            self._provider.dialect,
-            self._target.model,
-            source=exchange.dialect,
-            strict=exchange.strict,
-        )
-        exchange.dropped = translated.dropped
-        exchange.approximated = translated.approximated
-        return translated.body
 
     async def _refusal(self, response: UpstreamResponse, watch: Watch) -> UpstreamError:
         body = b""
@@ -180,15 +155,6 @@ class Sending:
             raise UpstreamError(self._provider.name, "the answer is not JSON")
         if answer.failed is not None:
             raise hidden_error(self._provider, answer.failed)
-        if not self._native:
-            try:
-                body = translate_answer(
-                    call, body, spoken=spoken, source=exchange.dialect
-                )
-            except UNREADABLE as error:
-                raise UpstreamError(
-                    self._provider.name, f"the answer is not valid: {error}"
-                ) from error
         exchange.usage = answer.usage
         exchange.finish_reason = answer.finish_reason
         if exchange.capture is not None:
@@ -199,21 +165,16 @@ class Sending:
         self, call: Call, response: UpstreamResponse, watch: Watch
     ) -> Served:
         provider = self._provider
-        spoken, client = provider.dialect, self._exchange.dialect
+        spoken = provider.dialect
         content_type = response.headers.get(b"content-type", b"")
-        framed = provider.deframer is not None
-        if not framed and not content_type.startswith(spoken.STREAM_CONTENT_TYPE):
+        if not content_type.startswith(spoken.STREAM_CONTENT_TYPE):
             raise UpstreamError(provider.name, "the answer is not a stream")
-        follower = (
-            client.follow(call)
-            if self._native
-            else TranslatedStream(spoken.stream_parser(), client.stream_renderer(call))
-        )
+        follower = provider.dialect.follow(call)
         body = StreamBody(self._exchange, provider, response, follower, watch)
         watch.phase("first_token", provider.timeouts.first_token)
         await body.wait_content()
         return self._serve(
-            response, Reply(200, client.STREAM_CONTENT_TYPE, body), watch
+            response, Reply(200, spoken.STREAM_CONTENT_TYPE, body), watch
         )
 
     def _serve(self, response: UpstreamResponse, reply: Reply, watch: Watch) -> Served:

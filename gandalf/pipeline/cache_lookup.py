@@ -192,8 +192,6 @@ def _cache_control(headers: Headers) -> set[bytes]:
 
 def _replay(exchange: Exchange, answer: CachedAnswer) -> Reply:
     exchange.saved = answer.usage
-    exchange.dropped = answer.dropped
-    exchange.approximated = answer.approximated
     exchange.reply_headers.append((b"x-gandalf-target", answer.target.encode()))
     body = Replay(answer) if answer.stream else answer.body
     return Reply(answer.status, answer.content_type, body)
@@ -223,6 +221,4 @@ def _answer(exchange: Exchange, capture: Capture) -> CachedAnswer:
         ending=capture.ending,
         target=exchange.served_by.name if exchange.served_by is not None else "",
         usage=exchange.usage,
-        dropped=exchange.dropped,
-        approximated=exchange.approximated,
     )

@@ -94,11 +94,15 @@ class Dispatch:
         Raises:
             UpstreamError: No other target is to be tried.
         """
+        provider = snapshot.providers.get(target.provider)
+        if provider is None:
+            # A reload has taken it away since the targets were chosen.
+            exchange.attempts.append(_skipped(exchange, target, "provider_removed"))
+            return None
         permit = self._breakers.admit(target.name)
         if permit is None:
             exchange.attempts.append(_skipped(exchange, target, "breaker_open"))
             return None
-        provider = snapshot.providers[target.provider]
         exchange.drains = self._drains_of(provider.name, snapshot)
         sending = Sending(
             exchange,

@@ -74,8 +74,6 @@ class Exchange:
     saved: TokenUsage | None = None
     """What an answer from the cache took when it was made."""
     # select_targets
-    strict: bool = False
-    """Whether a loss in translation is to be refused."""
     route: Route | None = None
     targets: tuple[Target, ...] = ()
     """In the order to try them."""
@@ -89,9 +87,6 @@ class Exchange:
     """None until an upstream has reported it."""
     finish_reason: str | None = None
     """What the model said of the end of its answer. None: it did not, or not yet."""
-    dropped: tuple[str, ...] = ()
-    """Fields of the request that the target's dialect has nothing for."""
-    approximated: tuple[str, ...] = ()
     upstream_worked: bool = False
     """Whether an upstream may have spent tokens on this, reported or not."""
     ttft: float | None = None

@@ -49,7 +49,6 @@ class StreamBody:
         self._watch = watch
         self._choices = call.n
         self._stream = follower
-        self._deframer = provider.deframer() if provider.deframer is not None else None
         self._held: list[bytes] = []
         self._ended = False
         self._failure: GatewayError | None = None
@@ -115,12 +114,9 @@ class StreamBody:
                 self._end(str(broken))
             return
         try:
-            visible = self._feed(data) if data else self._stream.flush()
+            visible = self._stream.feed(data) if data else self._stream.flush()
         except EventTooLarge:
             self._end("an event of the stream is too large")
-            return
-        except UpstreamBroken as broken:
-            self._end(str(broken))
             return
         if visible:
             self._held.append(visible)
@@ -130,11 +126,6 @@ class StreamBody:
             await self._end_response()
         elif not data:
             self._end("the upstream ended the stream early")
-
-    def _feed(self, data: bytes) -> bytes:
-        if self._deframer is not None:
-            data = self._deframer.feed(data)
-        return self._stream.feed(data)
 
     async def _end_response(self) -> None:
         self._ended = True

@@ -157,17 +157,6 @@ class Upstream(Protocol):
         """Close what is idle now and the rest when it becomes so. Idempotent."""
 
 
-class Deframer(Protocol):
-    """Takes a stream out of the framing in which a cloud carries it."""
-
-    def feed(self, data: bytes) -> bytes:
-        """Return the stream's own bytes that ``data`` completes.
-
-        Raises:
-            UpstreamBroken: The framing is not valid.
-        """
-
-
 class Provider(Protocol):
     """One configured upstream."""
 
@@ -175,8 +164,6 @@ class Provider(Protocol):
     """Instance name, e.g. ``openai-eu``: the label in routes, records and metrics."""
     dialect: Dialect
     """What it speaks."""
-    deframer: Callable[[], Deframer] | None
-    """Makes what takes a stream out of the cloud's own framing; None: there is none."""
     timeouts: Timeouts
     on_client_disconnect: Disconnect
 

@@ -21,7 +21,6 @@ class OpenAI:
     """One account at one OpenAI-compatible base URL."""
 
     dialect: Dialect = openai_chat
-    deframer = None
 
     def __init__(self, config: ProviderConfig) -> None:
         self.name = config.name

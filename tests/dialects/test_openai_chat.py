@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gandalf.dialects import openai_chat
-from gandalf.dialects.conversation import Failed
+from gandalf.dialects.base import Failed
 from gandalf.dialects.openai_chat import ChatStream, read_answer, read_call
 from gandalf.domain.errors import BadRequest, RateLimited, UpstreamRefused
 from gandalf.domain.usage import TokenUsage

@@ -163,19 +163,6 @@ async def test_a_stream_and_a_whole_answer_are_not_taken_for_each_other():
     assert got.received == ANSWER
 
 
-async def test_what_translation_has_lost_is_told_again():
-    gateway = Gateway()
-    body = a_chat_body(**SAME)
-    lossy = an_exchange(body)
-    lossy.dropped = ("seed",)
-    lossy.approximated = ("top_k",)
-    await gateway.answer(lossy)
-
-    hit, _ = await gateway.ask(body)
-
-    assert (hit.dropped, hit.approximated) == (("seed",), ("top_k",))
-
-
 @pytest.mark.parametrize(
     ("fields", "repeats"),
     [

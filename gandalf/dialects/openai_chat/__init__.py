@@ -9,6 +9,7 @@ errors   what an upstream says, and what the gateway says
 """
 
 from gandalf.dialects.base import UNREADABLE as UNREADABLE
+from gandalf.dialects.base import Call as BaseCall
 from gandalf.dialects.openai_chat.answers import read_answer as read_answer
 from gandalf.dialects.openai_chat.calls import Call as Call
 from gandalf.dialects.openai_chat.calls import read_call as read_call
@@ -24,6 +25,7 @@ STREAM_CONTENT_TYPE = b"text/event-stream"
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
-def follow(call: Call) -> ChatStream:
+def follow(call: BaseCall) -> ChatStream:
     """Return what follows the stream that answers ``call``."""
+    assert isinstance(call, Call)  # noqa: S101 - no other dialect's call comes here
     return ChatStream(strip_usage=not call.include_usage)

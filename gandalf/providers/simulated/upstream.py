@@ -85,7 +85,6 @@ class Simulated:
     """A provider of simulated models, and its own upstream."""
 
     dialect: Dialect = openai_chat
-    deframer = None
 
     def __init__(self, settings: config.Provider) -> None:
         self.name = settings.name
