@@ -23,7 +23,7 @@ MAX_VALUE = 1024
 MAX_TRACEBACK = 16_384
 
 _OWN = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
-_PLAIN = (str, int, float, bool, type(None))
+_NUMBERS = (int, float, bool, type(None))
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31"}
 _NEEDS_QUOTES = re.compile(r"[\s\"=]")
 _HIDDEN_CHARACTER = re.compile(r"[^ -~]")
@@ -78,7 +78,7 @@ class JsonLines:
             "time": self._clock.text(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": _cut(record.getMessage(), MAX_MESSAGE),
+            "event": _event(record),
         }
         if isinstance(record, Ready):
             return self._encode(members | record.fields) + b"\n"
@@ -92,7 +92,7 @@ class JsonLines:
             members = {name: _printable(str(text)) for name, text in members.items()}
             text = self._encode(members).decode()
         # Encoders leave U+2028, DEL and the like alone; line readers do not.
-        return (_printable(redact(text)) + "\n").encode()
+        return (_printable(text) + "\n").encode()
 
 
 class ConsoleLines:
@@ -108,14 +108,14 @@ class ConsoleLines:
         shown = f"{level.upper():<7}"
         if self._colour:
             shown = f"\x1b[{_COLOURS.get(level, '31')}m{shown}\x1b[0m"
-        said = f"{record.name}: {_cut(record.getMessage(), MAX_MESSAGE)}"
+        said = f"{record.name}: {_event(record)}"
         if isinstance(record, Ready):
             lines = [said + _pairs(record.fields)]
         else:
-            lines = [redact(_printable(said + _pairs(_extras(record))))]
+            lines = [_printable(said + _pairs(_extras(record)))]
         if record.exc_info:
             # Only line feeds part lines here; other breaks are escaped within them.
-            quoted = redact(_traceback(record)).rstrip("\n").split("\n")
+            quoted = _traceback(record).rstrip("\n").split("\n")
             lines += [f"    {_printable(quote)}" for quote in quoted]
         text = "\n".join(lines)
         return f"{self._clock.text(record.created)} {shown} {text}\n".encode()
@@ -128,12 +128,20 @@ def safe(text: str) -> str:
 
 def _extras(record: logging.LogRecord) -> Fields:
     return {
-        name: (_cut(value, MAX_VALUE) if isinstance(value, str) else value)
-        if isinstance(value, _PLAIN)
-        else _cut(repr(value), MAX_VALUE)
+        name: value if isinstance(value, _NUMBERS) else _shown(name, value)
         for name, value in record.__dict__.items()
         if name not in _OWN
     }
+
+
+def _shown(name: str, value: object) -> str:
+    text = _cut(value if isinstance(value, str) else repr(value), MAX_VALUE)
+    # Judged with its name, for some values look like secrets only then.
+    return redact(f"{name}={text}")[len(name) + 1 :]
+
+
+def _event(record: logging.LogRecord) -> str:
+    return redact(_cut(record.getMessage(), MAX_MESSAGE))
 
 
 def _pairs(fields: Fields) -> str:
@@ -155,7 +163,7 @@ def _cut(text: str, length: int) -> str:
 
 def _traceback(record: logging.LogRecord) -> str:
     assert record.exc_info is not None  # noqa: S101 - both callers have looked
-    text = "".join(traceback.format_exception(*record.exc_info))
+    text = redact("".join(traceback.format_exception(*record.exc_info)))
     # The end tells what was raised; the beginning is only how we got there.
     return text if len(text) <= MAX_TRACEBACK else "[cut]" + text[-MAX_TRACEBACK:]
 

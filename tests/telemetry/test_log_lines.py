@@ -173,11 +173,12 @@ def test_a_long_traceback_keeps_its_end():
         an_event(f"refused {KEY}"),
         an_event("refused %s", KEY),
         an_event(alias=KEY),
+        an_event(api_key="hunter2secret " + KEY),
         an_event(headers={b"authorization": b"Bearer " + KEY.encode()}),
         an_event(raw=KEY.encode()),
         an_event(error=raised(ValueError(f"bad\n{KEY}"))),
     ],
-    ids=["message", "argument", "extra", "nested", "bytes", "traceback"],
+    ids=["message", "argument", "extra", "named", "nested", "bytes", "traceback"],
 )
 def test_a_secret_is_taken_out_wherever_it_stands(lines, event):
     assert KEY not in lines.line(event).decode()
