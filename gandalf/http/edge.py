@@ -146,7 +146,13 @@ class _Edge:
             _close(listeners)
 
     def _listen(self) -> list[socket.socket]:
-        sockets = self._config.create_sockets()
+        try:
+            sockets = self._config.create_sockets()
+        except OSError as error:
+            # As it comes it does not say which address.
+            address = self._service.settings.addr
+            message = f"cannot listen on {address}: {error.strerror or error}"
+            raise OSError(error.errno, message) from error
         listeners = [*sockets.secure_sockets, *sockets.insecure_sockets]
         for listener in listeners:
             # Accepted sockets inherit it.
