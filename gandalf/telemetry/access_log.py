@@ -29,7 +29,7 @@ def _fields(exchange: Observed, record: UsageRecord) -> Fields:
         "alias": record.alias,
         "target": f"{record.provider}/{record.model}" if record.provider else "",
         "status": record.status,
-        "end": record.end_reason.value,
+        "end": record.end_reason,
         "stream": record.stream,
         "cache": record.cache,
         "attempts": len(record.attempts),

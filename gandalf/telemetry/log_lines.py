@@ -141,6 +141,8 @@ def _shown(name: str, value: object) -> str:
 
 
 def _event(record: logging.LogRecord) -> str:
+    if isinstance(record, Ready):
+        return str(record.msg)
     return redact(_cut(record.getMessage(), MAX_MESSAGE))
 
 
