@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import socket
@@ -155,7 +156,7 @@ def test_what_was_answered_before_a_kill_is_on_record_after_the_restart(
 
     def call(gw: GatewayProcess) -> None:
         with gw.client() as client:
-            for n in range(100_000):
+            for n in itertools.count():
                 body = chat("demo", f"{threading.get_ident()} {n}")
                 try:
                     answer = client.post("/v1/chat/completions", json=body)
@@ -164,7 +165,13 @@ def test_what_was_answered_before_a_kill_is_on_record_after_the_restart(
                 assert answer.status_code == 200
                 answered.append(answer.headers["x-request-id"])
 
-    with gateway(tmp_path, settings()) as gw:
+    def missing() -> set[str]:
+        found = rows(tmp_path, "SELECT request_id FROM usage_records")
+        return set(answered) - {request_id for (request_id,) in found}
+
+    # So seldom that only the journal knows of them when the end comes.
+    config = settings(usage={"flush_every": "60s"})
+    with gateway(tmp_path, config) as gw:
         callers = [threading.Thread(target=call, args=(gw,)) for _ in range(4)]
         for caller in callers:
             caller.start()
@@ -173,12 +180,9 @@ def test_what_was_answered_before_a_kill_is_on_record_after_the_restart(
         assert gw.wait(5) == -signal.SIGKILL
         for caller in callers:
             caller.join(10)
+            assert not caller.is_alive()
+    assert missing() == set(answered)
     with gateway(tmp_path):
-
-        def missing() -> set[str]:
-            found = rows(tmp_path, "SELECT request_id FROM usage_records")
-            return set(answered) - {request_id for (request_id,) in found}
-
         until(lambda: not missing())
 
 
