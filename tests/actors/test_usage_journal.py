@@ -4,7 +4,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -186,17 +186,20 @@ async def test_full_segments_are_deleted_once_they_are_loaded(
 async def test_a_long_backlog_does_not_keep_room_from_being_made(
     journal, directory, autojump_clock
 ):
-    journal._store = Store(load_time=10.0)
+    journal._store = store = Store(load_time=10.0)
     async with supervise(journal, grace=1e6):
-        finish(journal, *some_records(1000))
-        await trio.sleep(15)  # the backlog takes minutes to load
+        finish(journal, *some_records(500))
+        await trio.sleep(15)  # the second of several segments is being loaded
+        directory.left = 0
+        with suppress(JournalFull):
+            finish(journal, *some_records(500, "more"))
+        directory.left = 1_000_000
+        await trio.sleep(10)
+        assert len(store.loads) == 3
 
-        directory.left, left = 0, directory.left
-        for _ in range(RECORDS_A_SEGMENT):
-            journal.reserve()
-        directory.left = left
+        directory.left = 0
         for record in some_records(RECORDS_A_SEGMENT, "late"):
-            journal.write(record)
+            finish(journal, record)
 
 
 async def test_closing_loads_the_rest_and_leaves_nothing_on_the_disk(
@@ -495,6 +498,9 @@ async def test_room_that_was_reserved_is_always_there(
     for n in range(journal.in_flight):
         written.append(a_record(f"end{n}"))
         journal.write(written[-1])
+
+    sizes = {path.stat().st_size for path in segments_in(folder)}
+    assert sizes == {directory.segment_bytes}  # nothing was written past an end
 
     async with supervise(journal):
         pass

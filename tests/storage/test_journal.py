@@ -133,7 +133,7 @@ def test_a_bit_that_flips_anywhere_costs_no_other_line(tmp_path):
     records = some_records(3)
     segment = a_segment(tmp_path, records)
     first, second = len(encode(records[0])), len(encode(records[1]))
-    data = segment.path.read_bytes()
+    data = segment.path.read_bytes()[: segment.written]
 
     for at in range(first, first + second - 1):
         damaged = bytearray(data)
@@ -249,6 +249,27 @@ def test_the_room_of_a_segment_is_taken_on_the_disk_before_it_is_used(tmp_path):
 
     assert segment.path.stat().st_blocks * 512 >= 1 << 20
     assert segment.room == 1 << 20
+
+
+async def test_what_was_forced_to_the_disk_is_known(tmp_path):
+    segment = a_segment(tmp_path, some_records(3))
+
+    await JournalDirectory(tmp_path, SEGMENT_BYTES).sync([segment])
+
+    assert segment.synced == segment.written > 0
+
+
+async def test_what_the_disk_does_not_confirm_counts_as_not_forced(tmp_path):
+    device = journal.Segment(
+        tmp_path, SEGMENT_BYTES, file=os.open(os.devnull, os.O_WRONLY)
+    )
+    device.append(encode(a_record()))
+
+    with pytest.raises(StorageError, match="cannot sync"):
+        await JournalDirectory(tmp_path, SEGMENT_BYTES).sync([device])
+
+    assert device.synced == 0
+    os.close(device._file)
 
 
 def test_a_closed_segment_gives_back_the_room_it_did_not_use(tmp_path):
