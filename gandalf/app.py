@@ -13,9 +13,10 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import trio
 
@@ -27,7 +28,7 @@ from gandalf.actors.limiter import RateLimiter
 from gandalf.actors.response_cache import ResponseCache
 from gandalf.actors.retry_budget import RetryBudget
 from gandalf.actors.routes import RouteTable
-from gandalf.actors.supervisor import supervise
+from gandalf.actors.supervisor import Actor, supervise
 from gandalf.actors.usage_journal import UsageJournal
 from gandalf.actors.watches import Watches
 from gandalf.http.application import Application
@@ -43,7 +44,8 @@ from gandalf.pipeline.rate_limit import RateLimit
 from gandalf.pipeline.read_call import ReadCall
 from gandalf.pipeline.record_usage import RecordUsage
 from gandalf.pipeline.select_targets import SelectTargets
-from gandalf.pipeline.stage import Pipeline
+from gandalf.pipeline.stage import Pipeline, Stage
+from gandalf.pipeline.trace import Trace
 from gandalf.reloading import Reloader
 from gandalf.storage.database import Database
 from gandalf.storage.errors import StorageError
@@ -54,8 +56,12 @@ from gandalf.storage.usage import UsageTable
 from gandalf.systemd import Systemd
 from gandalf.telemetry import logs
 from gandalf.telemetry.access_log import log_request
+from gandalf.telemetry.log_writer import LogWriter
 from gandalf.telemetry.loop_lag import LoopLag
 from gandalf.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from gandalf.telemetry.tracing import Tracer
 
 log = logging.getLogger("gandalf.app")
 
@@ -71,11 +77,11 @@ def main(config_path: Path) -> int:
     except config.ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 - there is no log yet
         return 2
-    logs.configure(settings.telemetry.logging)
+    written = logs.configure(settings.telemetry.logging)
     status = 0
     _spare_the_collector()
     try:
-        trio.run(_run, settings, config_path, os.environ)
+        trio.run(_run, settings, config_path, os.environ, written.writer)
     except* (NoKey, StorageError, OSError) as group:
         for reason in _leaves(group):
             log.error("cannot go on: %s", reason)
@@ -98,7 +104,9 @@ def _spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-async def _run(settings: config.Config, path: Path, environ: Mapping[str, str]) -> None:
+async def _run(
+    settings: config.Config, path: Path, environ: Mapping[str, str], writer: LogWriter
+) -> None:
     log.info("gandalf %s starts", __version__)
     database = Database(settings.database.dsn)
     await database.open()
@@ -107,6 +115,9 @@ async def _run(settings: config.Config, path: Path, environ: Mapping[str, str]) 
         if (key := await ensure_key(settings, keys)) is not None:
             print(announcement(key, settings), flush=True)  # noqa: T201 - shown once
         gateway = _Gateway(settings, path, environ, database, keys)
+        gateway.metrics.watch_queue(
+            "log", lambda: writer.waiting_bytes, lambda: writer.dropped
+        )
         await gateway.run()
     finally:
         database.close()
@@ -143,9 +154,11 @@ class _Gateway:
         )
 
         # A request's way.
+        self.tracing, begin_trace = _tracing(settings, routes)
         pipeline = Pipeline(
             [
                 RecordUsage(self.journal, [metrics.observe, log_request]),
+                *begin_trace,
                 Authenticate(self.keys),
                 ReadCall(),
                 Authorize(),
@@ -162,6 +175,7 @@ class _Gateway:
             ]
         )
         self.gateway = Gateway(pipeline)
+        self._show_gauges()
         self.application = Application(
             self.gateway,
             keys=self.keys,
@@ -179,18 +193,20 @@ class _Gateway:
                 lambda new: self.breakers.configure(new.circuit_breaker),
                 lambda new: self.retry_budget.configure(new.retries),
                 lambda new: self.cache.configure(new.cache),
+                lambda _: self.breakers.keep_only(routes.target_names()),
             ),
         )
 
     async def run(self) -> None:
         """Start the actors, serve, and stop everything in the reverse order."""
         await self.keys.load()
-        actors = (
+        actors: tuple[Actor, ...] = (
             self.systemd,
             LoopLag(self.metrics),
             self.keys,
             self.journal,
             self.watches,
+            *self.tracing,
         )
         async with supervise(*actors), self._signals() as stop:
             async with trio.open_nursery() as nursery:
@@ -199,6 +215,27 @@ class _Gateway:
                 self.systemd.ready(f"serving {' '.join(urls)}")
         for upstream in self.routes.current.upstreams.values():
             upstream.close()
+
+    def _show_gauges(self) -> None:
+        """Let the metrics page read what its owners know."""
+        metrics, journal = self.metrics, self.journal
+        metrics.active_requests.watch(lambda: len(self.gateway.in_flight))
+        metrics.open_connections.watch(lambda: self.counters.open_connections)
+        metrics.config_version.watch(lambda: self.routes.current.version)
+        metrics.watch_breakers(
+            lambda: [(h.target, h.state) for h in self.breakers.snapshot()]
+        )
+        metrics.watch_queue("usage_journal_bytes", lambda: journal.backlog_bytes)
+        metrics.watch_queue("attempts", lambda: len(self.watches))
+        metrics.watch_queue(
+            "response_cache_bytes", lambda: self.cache.stats().size_bytes
+        )
+        for tracer in self.tracing:
+            metrics.watch_queue(
+                "spans",
+                partial(getattr, tracer, "waiting"),
+                partial(getattr, tracer, "dropped"),
+            )
 
     async def _serve(
         self,
@@ -258,6 +295,19 @@ class _Gateway:
         accepted = self.reloader.reload()
         self.metrics.config_reloaded(accepted=accepted)
         self.systemd.ready("serving" if accepted else "serving, with the old settings")
+
+
+def _tracing(
+    settings: config.Config, routes: RouteTable
+) -> tuple[tuple[Tracer, ...], tuple[Stage, ...]]:
+    """Return the actor that sends spans and the stage that begins them, or neither."""
+    if not settings.telemetry.tracing.enabled:
+        return (), ()
+    # Imported here: OpenTelemetry takes half a second, and most have no use for it.
+    from gandalf.telemetry.tracing import Tracer
+
+    tracer = Tracer(settings.telemetry.tracing)
+    return (tracer,), (Trace(tracer, routes.config),)
 
 
 def _journal_directory(settings: config.Config) -> JournalDirectory:

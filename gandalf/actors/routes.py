@@ -65,6 +65,11 @@ class RouteTable:
             if route.targets and identity.may_use(alias)
         )
 
+    def target_names(self) -> set[str]:
+        """Return the names of all targets of all routes."""
+        routes = self._snapshot.routes.values()
+        return {target.name for route in routes for target in route.targets}
+
     def swap(self, snapshot: Snapshot) -> Snapshot:
         """Put ``snapshot`` in force and return the former one.
 

@@ -76,7 +76,7 @@ class PageMetrics(Protocol):
         self, method: str, path: str, status: int, duration: float
     ) -> None: ...
 
-    def render(self) -> bytes: ...
+    async def scrape(self) -> bytes: ...
 
 
 class Application:
@@ -186,7 +186,7 @@ class Application:
         if not settings.public:
             self._identify(Permission.VIEW_ALL_USAGE)
         return Response(
-            self._metrics.render(),
+            await self._metrics.scrape(),
             content_type="text/plain; version=0.0.4; charset=utf-8",
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import trio
 
 from gandalf.actors.breakers import Permit
@@ -19,9 +20,11 @@ from gandalf.providers.base import (
     Provider,
     Upstream,
     UpstreamBroken,
+    UpstreamRequest,
     UpstreamResponse,
     Watch,
 )
+from gandalf.telemetry.spans import Trace
 
 # A whole answer larger than this does not come from a model.
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
@@ -110,6 +113,8 @@ class Sending:
         request = await provider.request(
             call.operation, self._target.model, body, stream=call.stream
         )
+        if exchange.trace is not None:
+            request = self._traced(exchange.trace, request)
         response = await self._upstream.send(request, provider.timeouts, watch)
         self._response = response
         self.attempt.status = response.status
@@ -119,6 +124,12 @@ class Sending:
         if call.stream:
             return await self._stream(call, response, watch)
         return await self._whole(call, response, watch)
+
+    def _traced(self, trace: Trace, request: UpstreamRequest) -> UpstreamRequest:
+        """Return ``request`` with the fields that make the upstream part of a trace."""
+        name = f"{self._exchange.operation} {self._target.model}"
+        headers = (*request.headers, *trace.sending(self.attempt, name))
+        return msgspec.structs.replace(request, headers=headers)
 
     def _too_late(self, watch: Watch) -> UpstreamTimeout:
         timeouts = self._provider.timeouts

@@ -77,7 +77,7 @@ class ChatStream:
                 block = block[len(event) :]
                 if self.content_seen or self.done or self.failed is not None:
                     break
-        plain = _first_remarkable(block)
+        plain = _end_of_plain(block)
         if plain and _unremarkable(block[:plain]):
             kept.append(block[:plain])
             block = block[plain:]
@@ -143,23 +143,14 @@ class ChatStream:
 
 
 _EMPTY = (b"null", b'""', b"[]", b"{}")
-# What an event that is more than content has in it, in the usual spellings. Another
-# spelling is only slower: ``_unremarkable`` has the last word.
-_REMARKABLE = (b'"finish_reason":"', b'"finish_reason": "', b'"usage":{', b'"usage": {')
-_END = b"[DONE]"
+_UNFINISHED = (b'"finish_reason":null', b'"finish_reason": null')
 
 
-def _first_remarkable(block: bytes) -> int:
-    """Return where the first event begins that seems to say more than content."""
-    end = len(block)
-    for mark in (*_REMARKABLE, _END):
-        at = block.find(mark, 0, end)
-        if at >= 0:
-            end = at
-    if end == len(block):
-        return end
-    before = block.rfind(b"\n\n", 0, end)
-    return before + 2 if before >= 0 else 0
+def _end_of_plain(block: bytes) -> int:
+    """Return where the last event ends that seems to be content and no more."""
+    last = max(map(block.rfind, _UNFINISHED))
+    end = block.find(b"\n\n", last)
+    return end + 2 if last >= 0 and end >= 0 else 0
 
 
 def _unremarkable(block: bytes) -> bool:
@@ -184,41 +175,3 @@ def _only_null(block: bytes, name: bytes) -> bool:
     there = block.count(name)
     without = block.count(name + b":null")
     return there == without or there == without + block.count(name + b": null")
-
-
-_EMPTY = (b"null", b'""', b"[]", b"{}")
-# What an event that is more than content has in it, in the usual spellings. Another
-# spelling is only slower: ``_unremarkable`` has the last word.
-_REMARKABLE = (b'"finish_reason":"', b'"finish_reason": "', b'"usage":{', b'"usage": {')
-_END = b"[DONE]"
-
-
-def _first_remarkable(block: bytes) -> int:
-    """Return where the first event begins that seems to say more than content."""
-    end = len(block)
-    for mark in (*_REMARKABLE, _END):
-        at = block.find(mark, 0, end)
-        if at >= 0:
-            end = at
-    if end == len(block):
-        return end
-    before = block.rfind(b"\n\n", 0, end)
-    return before + 2 if before >= 0 else 0
-
-
-def _unremarkable(block: bytes) -> bool:
-    """Whether ``block`` holds nothing but ordinary, well-formed events.
-
-    Counting bytes is fifty times cheaper than decoding each event. It may look twice
-    at what is harmless, never pass what is not: inside a JSON string every quote is
-    escaped, so these patterns match member names only.
-    """
-    count = block.count
-    events = count(b"}\n\n")
-    return (
-        events == count(b"\n\n") == count(b'data: {"')
-        and b'"error"' not in block
-        and count(b'"finish_reason"')
-        == count(b'"finish_reason":null') + count(b'"finish_reason": null')
-        and count(b'"usage"') == count(b'"usage":null') + count(b'"usage": null')
-    )
