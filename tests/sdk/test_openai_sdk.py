@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
@@ -114,7 +113,7 @@ def sdk(place: Place, key: str = KEY) -> openai.OpenAI:
         api_key=key,
         max_retries=0,
         timeout=10,
-        http_client=httpx.Client(trust_env=False),
+        http_client=openai.DefaultHttpxClient(trust_env=False),
     )
 
 
@@ -401,7 +400,7 @@ def test_the_asynchronous_client_streams_many_answers_at_once(place: Place) -> N
             api_key=KEY,
             max_retries=0,
             timeout=10,
-            http_client=httpx.AsyncClient(trust_env=False),
+            http_client=openai.DefaultAsyncHttpxClient(trust_env=False),
         ) as client:
             return await asyncio.gather(*(one(client, n) for n in range(20)))
 
