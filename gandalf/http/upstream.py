@@ -139,8 +139,7 @@ class Pool:
         try:
             connection = self._take_idle()
             if connection is not None:
-                watch.phase("response_headers", timeouts.response_headers)
-                watch.stop = connection.close
+                self._begin(connection, timeouts, watch)
                 try:
                     await connection.request(
                         head, request.body, watch, timeouts.response_headers
@@ -155,8 +154,7 @@ class Pool:
             watch.phase("connect", timeouts.connect)
             with watch.guard():
                 connection = await self._connect()
-            watch.phase("response_headers", timeouts.response_headers)
-            watch.stop = connection.close
+            self._begin(connection, timeouts, watch)
             await connection.request(
                 head, request.body, watch, timeouts.response_headers
             )
@@ -204,6 +202,15 @@ class Pool:
         if self._tls is None:
             return Connection(wire, None)
         return Connection(wire, await secure(wire, self._tls, self.origin.host))
+
+    def _begin(self, connection: Connection, timeouts: Timeouts, watch: Watch) -> None:
+        """Let ``watch`` stop ``connection`` from here on."""
+        if watch.expired:
+            # Its time was over in the very turn that ended the wait for a connection:
+            # too late to cancel that wait, and it is said only once.
+            raise UpstreamBroken(f"{watch.name} took too long", sent=False)
+        watch.stop = connection.close
+        watch.phase("response_headers", timeouts.response_headers)
 
     def _take_idle(self) -> Connection | None:
         idle = self._idle

@@ -12,6 +12,9 @@ from trio.lowlevel import notify_closing, wait_readable, wait_writable
 # nobody reads holds in memory: nothing more is read until it is asked for.
 READ_SIZE = 64 * 1024
 
+# The file descriptor of a wire that has none any more.
+CLOSED = -1
+
 Buffer = bytes | bytearray | memoryview
 
 
@@ -61,8 +64,11 @@ class Wire(trio.abc.Stream):
 
         Raises:
             trio.BrokenResourceError: The connection failed.
+            trio.ClosedResourceError: It is closed, or was while we waited.
         """
         while True:
+            if self._fd == CLOSED:
+                raise trio.ClosedResourceError
             await wait_readable(self._fd)
             try:
                 return self._sock.recv(max_bytes or READ_SIZE)
@@ -72,19 +78,23 @@ class Wire(trio.abc.Stream):
                 raise trio.BrokenResourceError(error.strerror) from None
 
     def quiet(self) -> bool:
-        """Whether nothing has arrived, neither data nor the connection's end."""
-        return not self._poll.poll(0)
+        """Whether it is open and nothing has arrived, not even its end."""
+        return self._fd != CLOSED and not self._poll.poll(0)
 
     def stop_sending(self) -> None:
         """Drop what is being sent and all that comes after. Synchronous."""
         self.sending = False
-        notify_closing(self._fd)
+        if self._fd != CLOSED:
+            notify_closing(self._fd)
 
     def close(self) -> None:
-        """Close the connection at once. Synchronous, idempotent."""
-        if self._sock.fileno() == -1:
+        """Close the connection at once, whoever uses it. Synchronous, idempotent."""
+        if self._fd == CLOSED:
             return
         self.stop_sending()
+        # The system gives the number to the next connection that anybody makes; to
+        # wait for it from here on would be to wait for theirs.
+        self._fd = CLOSED
         self._sock.close()
 
     async def aclose(self) -> None:

@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from gandalf.config import Timeouts
 from gandalf.http.upstream import Pool
-from gandalf.providers.base import UpstreamBroken, UpstreamRequest
+from gandalf.providers.base import UpstreamBroken, UpstreamRequest, Watch
 from tests.fakes.calls import TooLate, a_request, call, opened, read
 from tests.fakes.servers import OK, answering, echo_lengths, serving
 
@@ -330,6 +330,75 @@ async def test_a_silent_upstream_runs_into_the_response_headers_phase():
             assert pool.open == 0
             with trio.fail_after(1):
                 await server.peers[0].left.wait()
+
+
+async def test_an_answer_stopped_while_nobody_read_it_leaves_other_connections_alone():
+    async def script(peer):
+        await peer.read_request()
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nok")
+        await finishing.wait()
+        await peer.send(b"ok")
+        await peer.wait_left()
+
+    finishing = trio.Event()
+    watch = Watch()
+    async with serving(script) as server:
+        with closing(Pool(server.url)) as pool:
+            stopped = await pool.send(a_request(), Timeouts(), watch)
+            assert await stopped.receive() == b"ok"
+            watch.phase("idle", -1.0)
+            watch.sweep(
+                trio.current_time()
+            )  # As while its reader waits for a slow client.
+            # The system gives the number of the closed socket to the next one.
+            other = await opened(pool)
+            bodies = []
+
+            async def reading():
+                bodies.append(await read(other))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(reading)
+                await wait_all_tasks_blocked(0.005)
+                with trio.fail_after(1), pytest.raises(UpstreamBroken):
+                    await stopped.receive()
+                finishing.set()
+            stopped.close()
+            assert pool.open == pool.idle
+
+    assert bodies == [b"okok"]
+
+
+async def test_a_limit_that_passes_as_a_slot_is_granted_still_counts():
+    requests = []
+
+    async def script(peer):
+        requests.append(await peer.read_request())
+        await peer.send(OK)
+        requests.append(await peer.read_request())
+        await peer.wait_left()
+
+    async def waiting(pool):
+        with pytest.raises(UpstreamBroken) as broken:
+            await pool.send(a_request(), Timeouts(), watch)
+        assert (broken.value.sent, watch.name) == (False, "connect")
+
+    watch = Watch()
+    async with serving(script) as server:
+        with closing(Pool(server.url, max_connections=1)) as pool:
+            holder = await opened(pool)
+            while await holder.receive():
+                pass
+            with trio.fail_after(5):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(waiting, pool)
+                    await wait_all_tasks_blocked(0.005)
+                    watch.phase("connect", -1.0)
+                    holder.close()  # Grants the slot, in the turn in which time is up.
+                    watch.sweep(trio.current_time())
+            assert pool.open == pool.idle
+
+    assert len(requests) == 1
 
 
 async def test_one_slow_reader_does_not_hold_back_the_others():
