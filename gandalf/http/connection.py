@@ -255,7 +255,7 @@ class Connection:
                     self.refuse(error)
                 if parser.requests:
                     self._worker_lot.unpark()
-                if self._response is not None and self._is_behind():
+                if self._is_behind():
                     await self._pause()
                 if parser.expecting:
                     await self._invite_body()
@@ -264,12 +264,22 @@ class Connection:
         self._client_left()
 
     def _is_behind(self) -> bool:
-        """Whether something that is complete waits for the answer under way."""
-        return bool(self._parser.requests) or self._refusal is not None
+        """Whether what is complete has to wait for another answer."""
+        waiting = len(self._parser.requests) + (self._refusal is not None)
+        return waiting + (self._response is not None) > 1
+
+    def _is_idle(self) -> bool:
+        """Whether there is nothing to answer, and nothing of a request has come."""
+        return (
+            self._response is None
+            and self._refusal is None
+            and not self._parser.requests
+            and self._parser.phase is Phase.IDLE
+        )
 
     async def _pause(self) -> None:
         self._paused = True
-        while self._response is not None and self._is_behind():
+        while self._is_behind():
             await self._reader_lot.park()
         self._paused = False
         # The client could not go on: its time begins now.
@@ -277,7 +287,7 @@ class Connection:
 
     async def _invite_body(self) -> None:
         self._paused = True
-        while self._response is not None or self._is_behind():
+        while self._response is not None or self._parser.requests:
             await self._reader_lot.park()
         self._paused = False
         self._parser.phase_since = trio.current_time()
@@ -389,9 +399,10 @@ class Connection:
             await self._send_error(response, error or GatewayError())
 
     async def _answer_refusal(self, error: GatewayError) -> bool:
+        self._refusal = None
         self._response = self._new_response(None, keep_alive=False)
         await self._send_error(self._response, error)
-        self._response = self._refusal = None
+        self._response = None
         return False
 
     def _new_response(self, request: Request | None, keep_alive: bool) -> Response:
@@ -425,13 +436,6 @@ class Connection:
             await self._worker_lot.park()
 
     # The sweeper.
-
-    def _is_idle(self) -> bool:
-        return (
-            self._response is None
-            and not self._is_behind()
-            and self._parser.phase is Phase.IDLE
-        )
 
     def _overdue(self, now: float) -> bool:
         settings = self._service.settings

@@ -155,6 +155,7 @@ class Client:
         self.sock = sock
         self.data = bytearray()
         self.ended = False
+        self.was_reset = False
 
     async def send(self, data: bytes) -> None:
         while data:
@@ -173,7 +174,7 @@ class Client:
         except (BlockingIOError, ssl.SSLWantReadError):
             pass
         except ConnectionResetError:
-            self.ended = True
+            self.ended = self.was_reset = True
 
     async def until(self, condition: Callable[[], object]) -> None:
         await eventually(lambda: self.pull() or condition())

@@ -370,6 +370,16 @@ async def test_what_a_client_took_back_or_was_refused_counts_no_longer():
         assert (await edge.ask(post("/v1/chat/completions", b"x" * 800))).status == 200
 
 
+async def test_a_body_that_memory_cannot_hold_is_shed_before_it_is_sent():
+    async with edge_server(hanging, max_body_bytes_total=1000) as edge:
+        first = edge.connect()
+        await first.send(post("/v1/chat/completions", b"x" * 900))
+        await settle_down()
+
+        shed = await edge.ask(POST + b"content-length: 200\r\n\r\n")
+        assert shed.status == 503
+
+
 async def test_a_hanging_request_holds_its_body_until_it_is_over():
     async with edge_server(hanging, max_body_bytes_total=1000) as edge:
         client = edge.connect()
@@ -409,6 +419,17 @@ async def test_who_does_not_wait_after_all_gets_only_the_answer():
     async with edge_server() as edge:
         response = await edge.ask((EXPECT % 5) + b"hello")
         assert response.body == b"hello"
+
+
+async def test_who_has_begun_to_send_the_body_is_not_invited():
+    async with edge_server() as edge:
+        client = edge.connect()
+        await client.send((EXPECT % 5) + b"he")
+        await settle_down()
+        client.pull()
+        assert not client.data
+        await client.send(b"llo")
+        assert (await client.response()).body == b"hello"
 
 
 async def test_the_invitation_comes_after_the_answer_to_the_request_before():

@@ -1,13 +1,17 @@
 """Who is slow, idle or too many costs no more than agreed. The clock is the test's."""
 
 import errno
+import math
 import resource
 
 import pytest
 import trio
 
+from gandalf.config import Disconnect
 from gandalf.domain.usage import EndReason
 from gandalf.http import edge as edge_module
+from gandalf.http.client_wire import ClientWire
+from gandalf.pipeline.drains import Drains
 from tests.wire.edge_server import (
     CHAT,
     ScriptedBody,
@@ -131,7 +135,7 @@ async def test_a_pipelined_request_may_wait_as_long_as_the_one_before_takes(mock
 
     async with edge_server(script) as edge:
         client = edge.connect()
-        await client.send(CHAT + post("/v1/chat/completions", b"second"))
+        await client.send(CHAT + post("/v1/chat/completions", b"second") + CHAT[:-1])
         await eventually(lambda: edge.stage.entered)
         mock_clock.jump(500)
         await settle_down()
@@ -139,6 +143,11 @@ async def test_a_pipelined_request_may_wait_as_long_as_the_one_before_takes(mock
 
         assert (await client.response()).body == b"{}"
         assert (await client.response()).body == b"second"
+        # The third could not go on meanwhile, so its time has only begun.
+        mock_clock.jump(1)
+        await settle_down()
+        await client.send(CHAT[-1:])
+        assert (await client.response()).status == 200
 
 
 async def test_a_client_that_takes_nothing_is_let_go(mock_clock):
@@ -157,6 +166,33 @@ async def test_a_client_that_takes_nothing_is_let_go(mock_clock):
         await edge.is_idle()
         assert edge.counters.stalled == 1
         assert edge.stage.entered[0].cut is EndReason.CLIENT_DISCONNECT
+        # What was not taken is thrown away, and not kept in the system's buffers.
+        await client.eof()
+        assert client.was_reset
+
+
+async def test_an_exchange_to_be_drained_goes_on_when_its_client_takes_nothing(
+    mock_clock,
+):
+    body = ScriptedBody()
+
+    async def script(exchange):
+        exchange.drains = Drains(Disconnect(policy="drain"))
+        return await streaming(body)(exchange)
+
+    async with edge_server(script, write_timeout=10.0) as edge:
+        client = edge.connect(receive_buffer=4096)
+        await client.send(CHAT)
+        await body.give(b"x" * 20_000_000)
+        await settle_down()
+        mock_clock.jump(11)
+        await settle_down()
+        assert edge.counters.stalled == 1
+
+        await body.give(b"more")
+        body.end()
+        await edge.is_idle()
+        assert edge.stage.entered[0].cut is None
 
 
 async def test_a_client_that_takes_some_now_and_then_is_kept(mock_clock):
@@ -168,14 +204,96 @@ async def test_a_client_that_takes_some_now_and_then_is_kept(mock_clock):
         await body.give(b"x" * size)
         body.end()
         taken = 0
-        while taken < size:
+        for _ in range(200):
             mock_clock.jump(8)
             await settle_down()
             client.pull()
             taken += len(client.data)
             client.data.clear()
             await settle_down()
+            if taken > size:
+                break
+        assert taken > size
         assert edge.counters.stalled == 0
+
+
+class StingySocket:
+    """A client's socket whose buffer has only so much room left."""
+
+    def __init__(self, sock):
+        self._sock = sock
+        self.room = math.inf
+
+    def __getattr__(self, name):
+        return getattr(self._sock, name)
+
+    def send(self, data):
+        if not self.room:
+            raise BlockingIOError
+        sent = self._sock.send(data[: min(len(data), self.room)])
+        self.room -= sent
+        return sent
+
+
+async def test_a_sign_of_life_that_does_not_fit_waits_for_room_and_nobody_for_it(
+    monkeypatch, mock_clock
+):
+    stingy = []
+
+    def make(sock):
+        stingy.append(StingySocket(sock))
+        return ClientWire(stingy[-1])
+
+    monkeypatch.setattr(edge_module, "ClientWire", make)
+    body = ScriptedBody()
+    async with edge_server(
+        streaming(body), keep_alive_interval=5.0, idle_timeout=8.0
+    ) as edge:
+        client = edge.connect()
+        await client.send(CHAT)
+        await body.give(b"data: 1\n\n")
+        await client.head()
+        assert await client.piece() == b"data: 1\n\n"
+        stingy[0].room = 4
+        other = edge.connect()
+        await settle_down()
+        mock_clock.jump(5.1)
+        await client.until(lambda: client.data == b"e\r\n:")
+
+        # The sweeper does not wait: others are swept in time.
+        mock_clock.jump(3.1)
+        await other.eof()
+        # Nor does the rest wait for the next event.
+        stingy[0].room = math.inf
+        mock_clock.jump(0.6)
+        assert await client.piece() == b": keep-alive\n\n"
+        await body.give(b"data: 2\n\n")
+        assert await client.piece() == b"data: 2\n\n"
+
+
+async def test_an_event_behind_half_a_sign_of_life_follows_it(monkeypatch, mock_clock):
+    stingy = []
+
+    def make(sock):
+        stingy.append(StingySocket(sock))
+        return ClientWire(stingy[-1])
+
+    monkeypatch.setattr(edge_module, "ClientWire", make)
+    body = ScriptedBody()
+    async with edge_server(streaming(body), keep_alive_interval=5.0) as edge:
+        client = edge.connect()
+        await client.send(CHAT)
+        await body.give(b"data: 1\n\n")
+        await client.head()
+        await client.piece()
+        stingy[0].room = 4
+        mock_clock.jump(5.1)
+        await client.until(lambda: client.data == b"e\r\n:")
+
+        stingy[0].room = math.inf
+        await body.give(b"data: 2\n\n")
+        assert await client.piece() == b": keep-alive\n\n"
+        assert await client.piece() == b"data: 2\n\n"
 
 
 async def test_a_client_that_does_not_close_after_the_last_answer_is_closed(mock_clock):
