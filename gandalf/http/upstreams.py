@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from gandalf.actors.routes import Snapshot, build_routes
 from gandalf.config import Config
 from gandalf.config import Provider as ProviderConfig
-from gandalf.http.httpx_transport import HttpxUpstream
 from gandalf.http.upstream import Pool
 from gandalf.providers.base import Provider, Upstream
 from gandalf.providers.openai import OpenAI
 from gandalf.providers.registry import make_provider
+
+if TYPE_CHECKING:
+    from gandalf.http.httpx_transport import HttpxUpstream
 
 
 def make_snapshot(config: Config, former: Snapshot | None = None) -> Snapshot:
@@ -43,12 +47,19 @@ def make_upstream(provider: Provider, config: ProviderConfig) -> Upstream:
     if not isinstance(provider, OpenAI):
         assert isinstance(provider, Upstream)  # noqa: S101 - a simulated one is both
         return provider
-    make = HttpxUpstream if config.transport == "httpx" else Pool
+    make = _httpx_upstream() if config.transport == "httpx" else Pool
     return make(
         provider.base_url,
         max_connections=config.max_connections,
         keepalive_expiry=config.keepalive_expiry,
     )
+
+
+def _httpx_upstream() -> type[HttpxUpstream]:
+    # Imported here: few use it, and it takes 4 MB of every process.
+    from gandalf.http.httpx_transport import HttpxUpstream
+
+    return HttpxUpstream
 
 
 def close_unused(former: Snapshot, current: Snapshot) -> None:
