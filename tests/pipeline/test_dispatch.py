@@ -1,0 +1,564 @@
+"""Dispatch with scripted upstreams: when the next target is asked, and when not."""
+
+import json
+import math
+
+import pytest
+import trio
+
+from gandalf.actors.breakers import Breakers
+from gandalf.actors.retry_budget import RetryBudget
+from gandalf.actors.routes import RouteTable, Snapshot, build_routes
+from gandalf.actors.watches import Watches
+from gandalf.config import CircuitBreaker, Config, Disconnect, Provider, Retries
+from gandalf.config import Timeouts as Limits
+from gandalf.domain.errors import (
+    UpstreamError,
+    UpstreamRateLimited,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from gandalf.domain.usage import EndReason
+from gandalf.pipeline.dispatch import Dispatch
+from gandalf.pipeline.stage import Pipeline
+from gandalf.providers.base import UpstreamBroken
+from gandalf.providers.registry import make_provider
+
+from .builders import FakeResponder, a_chat_body, a_target, an_exchange
+
+TIMEOUTS = Limits(response_headers=2.0, first_token=3.0, idle=4.0)
+TARGETS = ("a/m", "b/m")
+END = b""
+DONE = b"data: [DONE]\n\n"
+BROKEN = UpstreamBroken("reset by peer", sent=True)
+SILENT = None
+
+
+def an_event(**fields):
+    return b"data: " + json.dumps(fields).encode() + b"\n\n"
+
+
+def a_chunk(finish_reason=None, **delta):
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return an_event(choices=[choice])
+
+
+ROLE = a_chunk(role="assistant")
+HELLO = a_chunk(content="Hello")
+FINISH = a_chunk("stop")
+USAGE = an_event(choices=[], usage={"prompt_tokens": 3, "completion_tokens": 4})
+ERROR = an_event(error={"message": "it broke inside"})
+ANSWER = b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}'
+
+
+class Response:
+    """An upstream's response with a scripted body, which hangs where that ends."""
+
+    def __init__(self, status, headers, pieces):
+        self.status = status
+        self.headers = headers
+        self.closed = False
+        self.watch = None
+        self._send, self._receive = trio.open_memory_channel(math.inf)
+        for piece in pieces:
+            self._send.send_nowait(piece)
+
+    async def receive(self):
+        with self.watch.guard():
+            piece = await self._receive.receive()
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
+
+    def close(self):
+        self.closed = True
+
+
+class FakeUpstream:
+    """Answers as scripted: a Response, an exception to raise, or SILENT."""
+
+    def __init__(self, answers):
+        self._answers = list(answers)
+        self.asked_at = []
+        self.waiting = trio.Event()
+
+    async def send(self, request, timeouts, watch):
+        await trio.lowlevel.checkpoint()
+        self.asked_at.append(trio.current_time())
+        watch.phase("response_headers", timeouts.response_headers)
+        answer = self._answers.pop(0)
+        if answer is SILENT:
+            self.waiting.set()
+            with watch.guard():
+                await trio.sleep_forever()
+        if isinstance(answer, Exception):
+            raise answer
+        answer.watch = watch
+        return answer
+
+    def close(self):
+        pass
+
+
+def whole(body=ANSWER):
+    return Response(200, {b"content-type": b"application/json"}, [body, END])
+
+
+def stream(*pieces):
+    return Response(200, {b"content-type": b"text/event-stream"}, pieces)
+
+
+def good_stream():
+    return stream(ROLE, HELLO, FINISH, DONE, END)
+
+
+def refusal(status, message="no", **headers):
+    body = json.dumps({"error": {"message": message}}).encode()
+    fields = {k.replace("_", "-").encode(): v for k, v in headers.items()}
+    return Response(status, fields, [body, END])
+
+
+class World:
+    """A dispatch stage over the providers ``a`` and ``b``, and what it was given."""
+
+    def __init__(self, watches, a, b, **settings):
+        timeouts = settings.get("timeouts", TIMEOUTS)
+        disconnect = settings.get("disconnect", Disconnect())
+        sections = [
+            Provider(
+                name=name,
+                type="openai",
+                timeouts=timeouts,
+                on_client_disconnect=disconnect,
+            )
+            for name in "ab"
+        ]
+        config = Config(
+            providers=tuple(sections),
+            retries=settings.get("retries", Retries(max_attempts=1)),
+        )
+        self.a, self.b = FakeUpstream(a), FakeUpstream(b)
+        self.watches = watches
+        self.breakers = Breakers(CircuitBreaker())
+        self.permits = []
+        self._admit, self.breakers.admit = self.breakers.admit, self._noted
+        snapshot = Snapshot(
+            config=config,
+            routes=build_routes(config),
+            providers={s.name: make_provider(s) for s in sections},
+            upstreams={"a": self.a, "b": self.b},
+            version=1,
+        )
+        self.dispatch = Dispatch(
+            RouteTable(snapshot),
+            self.breakers,
+            RetryBudget(config.retries),
+            lambda: config,
+            watches,
+            uniform=lambda low, high: 0.0,
+        )
+        self.exchange = None
+        self.responder = FakeResponder()
+
+    def _noted(self, target):
+        permit = self._admit(target)
+        if permit is not None:
+            self.permits.append(permit)
+        return permit
+
+    async def ask(self, *, stream=False, targets=TARGETS, **fields):
+        self.responder = FakeResponder()
+        self.exchange = exchange = an_exchange(a_chat_body(stream=stream, **fields))
+        exchange.received_at = trio.current_time()
+        exchange.targets = tuple(map(a_target, targets))
+        try:
+            with exchange.scope:
+                await Pipeline([self.dispatch]).run(exchange, self.responder)
+        finally:
+            # Whatever happened, nothing may be held on to.
+            assert len(self.watches) == 0
+            assert all(permit._breaker is None for permit in self.permits)
+        return self.responder.received
+
+    async def fails(self, kind=UpstreamError, **asked):
+        with pytest.raises(kind) as caught:
+            await self.ask(**asked)
+        return caught.value
+
+    @property
+    def trail(self):
+        return [(a.target, a.outcome, a.decision) for a in self.exchange.attempts]
+
+
+@pytest.fixture
+async def world(nursery):
+    """Make a World whose time limits are kept."""
+
+    def make(a=(), b=(), **settings):
+        watches = Watches()
+        nursery.start_soon(watches.run)
+        return World(watches, a, b, **settings)
+
+    return make
+
+
+# Before the first content: the next target.
+
+
+@pytest.mark.parametrize(
+    ("failing", "outcome"),
+    [
+        (lambda: BROKEN, "upstream_error"),
+        (lambda: UpstreamBroken("refused", sent=False), "upstream_error"),
+        (lambda: refusal(401), "upstream_401"),
+        (lambda: refusal(403), "upstream_403"),
+        (lambda: refusal(408), "upstream_408"),
+        (lambda: refusal(429), "upstream_429"),
+        (lambda: refusal(500), "upstream_500"),
+        (lambda: refusal(529), "upstream_529"),
+        (lambda: refusal(302), "upstream_302"),
+        (lambda: SILENT, "upstream_timeout"),
+    ],
+)
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_target_that_fails_is_followed_by_the_next(
+    autojump_clock, world, failing, outcome, streamed
+):
+    w = world([failing()], [good_stream() if streamed else whole()])
+
+    answer = await w.ask(stream=streamed)
+
+    assert answer == (ROLE + HELLO + FINISH + DONE if streamed else ANSWER)
+    assert w.trail == [("a/m", outcome, "failover"), ("b/m", "served", "answer")]
+    assert w.exchange.served_by.name == "b/m"
+
+
+@pytest.mark.parametrize(
+    ("failing", "outcome"),
+    [
+        (lambda: stream(ROLE, BROKEN), "upstream_error"),
+        (lambda: stream(ROLE, END), "upstream_error"),
+        (lambda: stream(ROLE, ERROR), "upstream_error"),
+        (lambda: stream(ERROR), "upstream_error"),
+        (lambda: stream(ROLE), "upstream_timeout"),
+        (whole, "upstream_error"),
+    ],
+)
+async def test_a_stream_that_fails_before_its_first_content_leaves_no_trace(
+    autojump_clock, world, failing, outcome
+):
+    broken = failing()
+    w = world([broken], [stream(HELLO, FINISH, DONE, END)])
+
+    assert await w.ask(stream=True) == HELLO + FINISH + DONE
+    assert w.trail == [("a/m", outcome, "failover"), ("b/m", "served", "answer")]
+    assert broken.closed
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", b'{"error":{"message":"busy"}}', b'{"choices":[']
+)
+async def test_an_answer_that_is_none_is_followed_by_the_next(
+    autojump_clock, world, body
+):
+    w = world([whole(body)], [whole()])
+
+    assert await w.ask() == ANSWER
+    assert w.trail[0] == ("a/m", "upstream_error", "failover")
+
+
+@pytest.mark.parametrize(
+    ("answer", "streamed", "timeouts", "phase", "after"),
+    [
+        (lambda: SILENT, False, TIMEOUTS, "response_headers", 2.0),
+        (lambda: stream(ROLE), True, TIMEOUTS, "first_token", 3.0),
+        (lambda: SILENT, False, Limits(total=1.0), "total", 1.0),
+        (lambda: stream(ROLE), True, Limits(total=1.5), "total", 1.5),
+    ],
+)
+async def test_a_time_limit_ends_an_attempt_when_it_has_passed(
+    autojump_clock, world, answer, streamed, timeouts, phase, after
+):
+    w = world([answer()], timeouts=timeouts)
+
+    error = await w.fails(UpstreamTimeout, stream=streamed, targets=["a/m"])
+
+    assert (error.phase, error.status) == (phase, 504)
+    assert after <= w.exchange.attempts[0].duration <= after + 0.2
+
+
+async def test_a_whole_answer_that_stalls_is_followed_by_the_next(
+    autojump_clock, world
+):
+    stalled = Response(200, {}, [b'{"choices"'])
+    w = world([stalled], [whole()])
+
+    assert await w.ask() == ANSWER
+    assert "idle" in w.exchange.attempts[0].reason
+    assert stalled.closed
+
+
+# After it: never.
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kind"),
+    [
+        ([HELLO, BROKEN], UpstreamError),
+        ([HELLO, END], UpstreamError),
+        ([HELLO, ERROR], UpstreamError),
+        ([HELLO], UpstreamTimeout),
+    ],
+)
+async def test_after_the_first_content_a_failure_ends_the_answer(
+    autojump_clock, world, pieces, kind
+):
+    response = stream(ROLE, *pieces)
+    w = world([response], [good_stream()])
+
+    error = await w.fails(kind, stream=True)
+
+    assert w.responder.received == ROLE + HELLO
+    assert not w.responder.complete
+    assert w.b.asked_at == []
+    assert w.trail == [("a/m", error.code, "answer")]
+    assert w.exchange.end_reason is EndReason.INCOMPLETE
+    assert response.closed
+
+
+async def test_the_total_limit_cuts_a_stream_too(autojump_clock, world):
+    w = world([stream(HELLO)], timeouts=Limits(total=1.0, idle=50.0))
+
+    error = await w.fails(UpstreamTimeout, stream=True)
+
+    assert error.phase == "total"
+
+
+# The end of a stream.
+
+
+async def test_all_finish_reasons_and_the_end_complete_a_stream(autojump_clock, world):
+    w = world([stream(HELLO, FINISH, END)])
+
+    assert await w.ask(stream=True) == HELLO + FINISH + DONE
+    assert w.exchange.end_reason is EndReason.COMPLETE
+    assert w.exchange.finish_reason == "stop"
+
+
+async def test_all_finish_reasons_and_some_silence_complete_a_stream(
+    autojump_clock, world
+):
+    w = world([stream(HELLO, FINISH)], timeouts=Limits(idle=100.0))
+
+    assert await w.ask(stream=True) == HELLO + FINISH + DONE
+    assert 5.0 <= w.exchange.attempts[0].duration <= 5.2
+
+
+async def test_one_finish_reason_of_two_does_not_complete_a_stream(
+    autojump_clock, world
+):
+    w = world([stream(HELLO, FINISH, END)])
+
+    await w.fails(stream=True, n=2)
+
+    assert w.exchange.end_reason is EndReason.INCOMPLETE
+
+
+# What the request is at fault for.
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 422])
+async def test_a_refusal_is_the_clients_and_no_other_target_is_asked(
+    autojump_clock, world, status
+):
+    w = world([refusal(status, "bad field")], [whole()])
+
+    error = await w.fails(UpstreamRefused)
+
+    assert (error.status, error.message) == (status, "bad field")
+    assert error.body == b'{"error": {"message": "bad field"}}'
+    assert w.b.asked_at == []
+    assert w.trail == [("a/m", f"upstream_{status}", "give_up")]
+
+
+async def test_a_dead_key_benches_all_targets_of_its_provider(autojump_clock, world):
+    w = world([whole(), refusal(401)], [whole(), whole()])
+    await w.ask(targets=["a/other"])
+
+    await w.ask()
+    assert await w.ask(targets=["a/other", "b/m"]) == ANSWER
+
+    assert w.trail[0] == ("a/other", "breaker_open", "skipped")
+    assert len(w.a.asked_at) == 2
+
+
+# Asking again.
+
+
+async def test_a_retry_waits_as_long_as_the_upstream_asks(autojump_clock, world):
+    w = world([refusal(429, retry_after=b"3"), whole()], retries=Retries())
+
+    assert await w.ask(targets=["a/m"]) == ANSWER
+
+    first, second = w.a.asked_at
+    assert 3.0 <= second - first <= 3.1
+    assert [a.decision for a in w.exchange.attempts] == ["retry", "answer"]
+
+
+async def test_an_upstream_that_asks_for_too_long_is_left_alone_until_then(
+    autojump_clock, world
+):
+    w = world([refusal(429, retry_after=b"60"), whole()], retries=Retries())
+
+    error = await w.fails(UpstreamRateLimited, targets=["a/m"])
+    again = await w.fails(UpstreamUnavailable, targets=["a/m"])
+
+    assert (error.status, error.retry_after) == (429, 60.0)
+    assert again.retry_after == pytest.approx(60.0)
+    await trio.sleep(60)
+    assert await w.ask(targets=["a/m"]) == ANSWER
+
+
+async def test_a_silent_target_is_not_asked_again(autojump_clock, world):
+    w = world([SILENT], retries=Retries(max_attempts=5))
+
+    await w.fails(UpstreamTimeout, targets=["a/m"])
+
+    assert len(w.a.asked_at) == 1
+
+
+async def test_no_more_is_sent_than_max_attempts(autojump_clock, world):
+    w = world([refusal(500)] * 2, [refusal(500)] * 2, retries=Retries(max_attempts=3))
+
+    await w.fails()
+
+    assert len(w.a.asked_at) + len(w.b.asked_at) == 3
+    assert w.exchange.attempts[-1].decision == "give_up"
+
+
+async def test_the_worst_failure_is_what_the_client_is_told(autojump_clock, world):
+    w = world([refusal(500)], [refusal(429)])
+
+    assert (await w.fails()).status == 502
+
+
+# Breakers.
+
+
+async def test_a_target_with_an_open_breaker_is_skipped(autojump_clock, world):
+    w = world([], [whole()])
+    w.breakers.bench("a/m", 30.0, "it said so")
+
+    assert await w.ask() == ANSWER
+    assert w.trail == [
+        ("a/m", "breaker_open", "skipped"),
+        ("b/m", "served", "answer"),
+    ]
+
+
+async def test_if_every_target_is_skipped_the_client_learns_when_to_try(
+    autojump_clock, world
+):
+    w = world()
+    w.breakers.bench("a/m", 30.0, "")
+    w.breakers.bench("b/m", 20.0, "")
+
+    error = await w.fails(UpstreamUnavailable)
+
+    assert error.status == 503
+    assert error.retry_after == pytest.approx(20.0)
+
+
+async def test_failures_open_a_targets_breaker(autojump_clock, world):
+    w = world([refusal(500) for _ in range(5)])
+
+    for _ in range(5):
+        await w.fails(targets=["a/m"])
+
+    await w.fails(UpstreamUnavailable, targets=["a/m"])
+    assert len(w.a.asked_at) == 5
+
+
+# A client that leaves.
+
+
+async def leaving(w, nursery, *, when, stream=True):
+    """Ask, and hang up once ``when`` says so."""
+    over = trio.Event()
+
+    async def ask():
+        await w.ask(stream=stream)
+        over.set()
+
+    nursery.start_soon(ask)
+    while w.exchange is None or not when():  # noqa: ASYNC110 - any condition
+        await trio.sleep(0.01)
+    w.exchange.hang_up()
+    await over.wait()
+
+
+async def test_a_client_may_leave_before_the_headers(autojump_clock, world, nursery):
+    w = world([SILENT], [whole()])
+
+    await leaving(w, nursery, when=w.a.waiting.is_set)
+
+    assert w.exchange.end_reason is EndReason.CLIENT_DISCONNECT
+    assert w.trail == [("a/m", "client_disconnect", "")]
+    assert w.b.asked_at == []
+    assert w.exchange.upstream_worked
+
+
+@pytest.mark.parametrize(
+    ("pieces", "ready"),
+    [
+        ([ROLE], lambda w, r: w.exchange.attempts and w.exchange.attempts[0].status),
+        ([ROLE, HELLO], lambda w, r: w.responder.received),
+    ],
+)
+async def test_a_client_that_leaves_a_stream_stops_its_upstream(
+    autojump_clock, world, nursery, pieces, ready
+):
+    response = stream(*pieces)
+    w = world([response], [good_stream()])
+
+    await leaving(w, nursery, when=lambda: ready(w, response))
+
+    assert response.closed
+    assert w.exchange.end_reason is EndReason.CLIENT_DISCONNECT
+    assert w.exchange.attempts[0].outcome == "client_disconnect"
+    assert w.b.asked_at == []
+    assert not w.responder.complete
+
+
+async def test_a_drained_upstream_is_read_on_to_its_usage(
+    autojump_clock, world, nursery
+):
+    response = stream(HELLO)
+    w = world([response], disconnect=Disconnect(policy="drain"))
+
+    def when():
+        return w.responder.received
+
+    async def upstream_goes_on():
+        while not w.exchange or not w.exchange.client_left:  # noqa: ASYNC110 - ditto
+            await trio.sleep(0.01)
+        for piece in (FINISH, USAGE, DONE, END):
+            await trio.sleep(0.5)
+            response._send.send_nowait(piece)
+
+    nursery.start_soon(upstream_goes_on)
+    await leaving(w, nursery, when=when)
+
+    assert w.exchange.end_reason is EndReason.CLIENT_DISCONNECT
+    assert w.exchange.usage.total_tokens == 7
+
+
+async def test_a_drain_does_not_last_longer_than_it_may(autojump_clock, world, nursery):
+    response = stream(HELLO)
+    w = world([response], disconnect=Disconnect(policy="drain", max_seconds=1.0))
+
+    await leaving(w, nursery, when=lambda: w.responder.received)
+
+    assert response.closed
+    assert 1.0 <= w.exchange.attempts[0].duration <= 1.2
