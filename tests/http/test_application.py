@@ -1,0 +1,116 @@
+"""The application through Quart's own client, with everything behind it."""
+
+import json
+from contextlib import closing
+
+import pytest
+
+from gandalf.app import _Gateway
+from gandalf.config import Config, Database, Key, Provider, RateLimits, Route
+from gandalf.config import RouteTarget as To
+from gandalf.domain.identity import ROLE_PERMISSIONS, Role
+from gandalf.domain.secret import Secret
+from gandalf.http.pages import ADMIN_PAGES
+from gandalf.storage import database as storage
+from gandalf.storage.keys import KeyStore
+
+CHAT = {"model": "fast", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def key(role):
+    return f"gnd_{role}_key_of_the_tests"
+
+
+def bearer(role=Role.MEMBER):
+    return {"authorization": f"Bearer {key(role)}"}
+
+
+@pytest.fixture
+async def gateway(tmp_path):
+    targets = (To(provider="simulated", model="m-1"),)
+    config = Config(
+        database=Database(dsn=str(tmp_path / "g.db")),
+        rate_limits=RateLimits(default_rpm=0, default_tpm=0),
+        providers=(Provider(name="simulated"),),
+        routes=tuple(Route(model_alias=a, targets=targets) for a in ("fast", "slow")),
+        keys=(
+            *(Key(name=r, key=Secret(key(r)), role=r) for r in Role),
+            Key(name="few", key=Secret(key("few")), allowed_models=("fast",)),
+        ),
+    )
+    database = storage.Database(config.database.dsn)
+    await database.open()
+    with closing(database):
+        made = _Gateway(config, tmp_path / "g.yaml", {}, database, KeyStore(database))
+        await made.keys.load()
+        yield made
+
+
+@pytest.fixture
+def client(gateway):
+    return gateway.application.test_client()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("section", [*ADMIN_PAGES, "unlisted"])
+@pytest.mark.parametrize("role", list(Role))
+async def test_an_admin_page_is_for_those_who_may(client, role, section, method):
+    everything = ((ROLE_PERMISSIONS[Role.ADMIN],),) * 2
+    any_of = ADMIN_PAGES.get(section, everything)[method == "POST"]
+    path = f"/admin/v1/{section}/none"
+
+    response = await client.open(path, method=method, headers=bearer(role))
+
+    allowed = any(p in ROLE_PERMISSIONS[role] for p in any_of)
+    assert (response.status_code == 403) is not allowed
+
+
+async def test_models_are_those_that_the_key_may_use(client):
+    async def models(who):
+        response = await client.get("/v1/models", headers=bearer(who))
+        return [model["id"] for model in (await response.get_json())["data"]]
+
+    assert await models(Role.MEMBER) == ["fast", "slow"]
+    assert await models("few") == ["fast"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404),
+        ("DELETE", "/v1/models", 405),
+        ("GET", "/v1/models", 401),
+        ("GET", "/metrics", 401),
+        ("POST", "/v1/chat/completions", 401),
+    ],
+)
+async def test_an_error_is_json(client, method, path, status):
+    response = await client.open(path, method=method)
+
+    assert response.status_code == status
+    assert (await response.get_json())["error"]["message"]
+
+
+async def test_metrics_are_for_those_who_may_view_all_usage(client):
+    for role in Role:
+        response = await client.get("/metrics", headers=bearer(role))
+        expected = 200 if role in (Role.ADMIN, Role.VIEWER) else 403
+        assert response.status_code == expected
+
+
+async def test_a_draining_gateway_is_alive_but_not_ready(gateway, client):
+    assert (await client.get("/readyz")).status_code == 200
+    gateway.gateway.draining = True
+    assert (await client.get("/readyz")).status_code == 503
+    assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_a_chat_is_answered_whole_and_streamed(client):
+    path = "/v1/chat/completions"
+    whole = await client.post(path, headers=bearer(), data=json.dumps(CHAT))
+    streamed = await client.post(
+        path, headers=bearer(), data=json.dumps(CHAT | {"stream": True})
+    )
+
+    assert (await whole.get_json())["object"] == "chat.completion"
+    assert (await streamed.get_data()).endswith(b"data: [DONE]\n\n")
