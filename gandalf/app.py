@@ -35,7 +35,7 @@ from gandalf.http.application import Application
 from gandalf.http.connection import Counters
 from gandalf.http.edge import serve
 from gandalf.http.gateway import Gateway
-from gandalf.http.upstreams import make_snapshot
+from gandalf.http.upstreams import IdleCloser, make_snapshot
 from gandalf.pipeline.authenticate import Authenticate
 from gandalf.pipeline.authorize import Authorize
 from gandalf.pipeline.cache_lookup import CacheLookup
@@ -206,6 +206,7 @@ class _Gateway:
             self.keys,
             self.journal,
             self.watches,
+            IdleCloser(self.routes),
             *self.tracing,
         )
         async with supervise(*actors), self._signals() as stop:

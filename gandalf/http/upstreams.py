@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gandalf.actors.routes import Snapshot, build_routes
+import trio
+
+from gandalf.actors.routes import RouteTable, Snapshot, build_routes
 from gandalf.config import Config
 from gandalf.config import Provider as ProviderConfig
 from gandalf.http.upstream import Pool
@@ -14,6 +16,8 @@ from gandalf.providers.registry import make_provider
 
 if TYPE_CHECKING:
     from gandalf.http.httpx_transport import HttpxUpstream
+
+CLOSE_IDLE_EVERY = 5.0
 
 
 def make_snapshot(config: Config, former: Snapshot | None = None) -> Snapshot:
@@ -79,3 +83,29 @@ def _unchanged(config: Config, former: Snapshot) -> set[str]:
         for section in config.providers
         if before.get(section.name) == section and section.name in former.upstreams
     }
+
+
+class IdleCloser:
+    """Closes upstream connections that nobody has used for too long.
+
+    A pool does so itself while it is used; this is for those that are not any more.
+    """
+
+    name = "idle-closer"
+
+    def __init__(self, routes: RouteTable) -> None:
+        self._routes = routes
+        self._closed = trio.Event()
+
+    async def run(self) -> None:
+        """Look at every pool each ``CLOSE_IDLE_EVERY`` seconds, until closed."""
+        while not self._closed.is_set():
+            with trio.move_on_after(CLOSE_IDLE_EVERY):
+                await self._closed.wait()
+            for upstream in self._routes.current.upstreams.values():
+                if isinstance(upstream, Pool):
+                    upstream.close_expired()
+
+    def close(self) -> None:
+        """Look no more. Synchronous, idempotent."""
+        self._closed.set()

@@ -184,6 +184,7 @@ class Sending:
         body = StreamBody(self._exchange, provider, response, follower, watch)
         watch.phase("first_token", provider.timeouts.first_token)
         await body.wait_content()
+        watch.phase("client", None)
         return self._serve(
             response, Reply(200, spoken.STREAM_CONTENT_TYPE, body), watch
         )

@@ -101,6 +101,8 @@ class StreamBody:
         self._watch.phase("idle", GRACE_AFTER_FINISH if finished else idle)
         before = trio.current_time()
         await self._read()
+        # Until the next read it is the client who takes its time.
+        self._watch.phase("client", None)
         self._exchange.upstream_time += trio.current_time() - before
 
     async def _read(self) -> None:

@@ -1,0 +1,95 @@
+"""The time limits of a stream: whose silence counts, and whose does not."""
+
+import pytest
+import trio
+
+from gandalf.actors.watches import Watches
+from gandalf.config import Provider, Timeouts
+from gandalf.dialects.openai_chat import ChatStream
+from gandalf.domain.errors import UpstreamTimeout
+from gandalf.pipeline.stream_body import StreamBody
+from gandalf.providers.base import UpstreamBroken, Watch
+from gandalf.providers.openai import OpenAI
+
+from .builders import a_chat_body, an_exchange
+
+EVENT = (
+    b'data: {"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]}\n\n'
+)
+STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+
+
+class Response:
+    """Pieces that come after so many seconds each; then silence until closed."""
+
+    status = 200
+    headers = ()
+
+    def __init__(self, *pieces):
+        self._pieces = list(pieces)
+        self._closed = trio.Event()
+
+    async def receive(self):
+        if self._pieces:
+            wait, piece = self._pieces.pop(0)
+            await trio.sleep(wait)
+            return piece
+        await self._closed.wait()
+        raise UpstreamBroken("closed", sent=True)
+
+    def close(self):
+        self._closed.set()
+
+
+@pytest.fixture
+async def watches(nursery):
+    watches = Watches()
+    nursery.start_soon(watches.run)
+    yield watches
+    watches.close()
+
+
+def a_body(watches, response, **limits):
+    provider = OpenAI(Provider(name="openai", timeouts=Timeouts(**limits)))
+    watch = Watch()
+    watch.stop = response.close
+    watches.add(watch)
+    exchange = an_exchange(a_chat_body(stream=True))
+    return StreamBody(exchange, provider, response, ChatStream(strip_usage=True), watch)
+
+
+async def test_an_upstream_that_falls_silent_is_given_up_after_the_idle_limit(
+    watches, autojump_clock
+):
+    body = a_body(watches, Response((0, EVENT)), idle=60.0)
+    assert await body.receive() == EVENT
+
+    began = trio.current_time()
+    with pytest.raises(UpstreamTimeout) as late:
+        await body.receive()
+
+    assert late.value.phase == "idle"
+    assert 60 <= trio.current_time() - began < 61
+
+
+async def test_a_client_that_takes_its_time_is_no_fault_of_the_upstream(
+    watches, autojump_clock
+):
+    body = a_body(watches, Response((0, EVENT), (0, EVENT)), idle=60.0)
+    assert await body.receive() == EVENT
+
+    await trio.sleep(600)
+
+    assert await body.receive() == EVENT
+
+
+async def test_a_finished_answer_waits_only_so_long_for_its_end_marker(
+    watches, autojump_clock
+):
+    body = a_body(watches, Response((0, EVENT + STOP)), idle=60.0)
+    assert await body.receive() == EVENT + STOP
+
+    began = trio.current_time()
+    assert await body.receive() == b""
+
+    assert 5 <= trio.current_time() - began < 6
