@@ -255,7 +255,9 @@ class Connection:
                     self.refuse(error)
                 if parser.requests:
                     self._worker_lot.unpark()
-                if self._is_behind():
+                    if self._response is not None or len(parser.requests) > 1:
+                        await self._pause()
+                elif self._refusal is not None:
                     await self._pause()
                 if parser.expecting:
                     await self._invite_body()
@@ -307,11 +309,7 @@ class Connection:
             self._app_scope.cancel()
         self._wire.wake()
         self._worker_lot.unpark()
-        self._wake_reader()
-
-    def _wake_reader(self) -> None:
-        if self._paused:
-            self._reader_lot.unpark()
+        self._reader_lot.unpark()
 
     # The worker.
 
@@ -326,7 +324,8 @@ class Connection:
                 await self._worker_lot.park()
                 continue
             self._since = trio.current_time()
-            self._wake_reader()
+            if self._paused:
+                self._reader_lot.unpark()
             if not again or self._service.draining:
                 await self._linger()
 
@@ -335,7 +334,8 @@ class Connection:
         service = self._service
         keep_alive = request.keep_alive and not service.draining
         response = self._response = self._new_response(request, keep_alive)
-        self._wake_reader()
+        if self._paused:
+            self._reader_lot.unpark()
         try:
             endpoint = HOT_ROUTES.get((request.method, request.path))
             if endpoint is not None:
@@ -370,6 +370,7 @@ class Connection:
     async def _apologize(
         self, exchange: Exchange, responder: ExchangeResponder
     ) -> None:
+        self._since = trio.current_time()
         await self._service.gateway.apologize(exchange, responder)
         await self._linger()
 
@@ -428,9 +429,10 @@ class Connection:
         Closing while bytes of the client are unread or on their way would make the
         system reset the connection, and the client lose our answer.
         """
+        self._since = trio.current_time()
         self._deaf = self._lingering = True
         self._parser.close()
-        self._wake_reader()
+        self._reader_lot.unpark()
         self._wire.half_close()
         while not self._gone:
             await self._worker_lot.park()

@@ -108,6 +108,10 @@ class Phase(enum.Enum):
     BODY = "body"
 
 
+# As plain names: to look up a member of an enum costs more than a field is worth.
+IDLE, HEADERS, BODY = Phase
+
+
 class Request:
     """One request that has arrived whole."""
 
@@ -186,7 +190,7 @@ class RequestParser:
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self.requests: deque[Request] = deque()
-        self.phase = Phase.IDLE
+        self.phase = IDLE
         self.phase_since = clock()
         """When the phase began; a reader that has not read for a while may move it."""
         self.expecting = False
@@ -231,7 +235,7 @@ class RequestParser:
             if isinstance(error, httptools.HttpParserCallbackError):
                 raise
             raise _malformed(error) from None
-        if self.phase is not Phase.IDLE:
+        if self.phase is not IDLE:
             self._check_raw_size(len(data))
             if self.phase_since == math.inf:
                 self.phase_since = self._clock()
@@ -242,7 +246,7 @@ class RequestParser:
         self._begin()
         self._parts = []
         self._size = 0
-        self.phase = Phase.IDLE
+        self.phase = IDLE
         self.expecting = False
         self._last = True
         # llhttp holds our methods: without this both would wait for the collector.
@@ -258,7 +262,7 @@ class RequestParser:
             self._last = True
             raise BadRequest("too many pipelined requests")
         self._begin()
-        self.phase = Phase.HEADERS
+        self.phase = HEADERS
         self.phase_since = math.inf
 
     def on_url(self, part: bytes) -> None:
@@ -269,7 +273,7 @@ class RequestParser:
             self._refuse(TargetTooLong("the request target is too long"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.phase is not Phase.HEADERS:
+        if self.phase is not HEADERS:
             return  # A trailer, which nobody reads; or our own, when resuming.
         name = name.lower()
         headers = self._headers
@@ -295,7 +299,7 @@ class RequestParser:
             self._check_body(request)
         except GatewayError as error:
             self._refuse(error)
-        self.phase = Phase.BODY
+        self.phase = BODY
         self.phase_since = math.inf
         self._raw_size = 0
 
@@ -327,7 +331,7 @@ class RequestParser:
         request.received_at = self._clock()
         self._request = None
         self.expecting = False
-        self.phase = Phase.IDLE
+        self.phase = IDLE
         self._last = not request.keep_alive
         self.requests.append(request)
 
@@ -392,7 +396,7 @@ class RequestParser:
         if self.phase_since == math.inf:
             return
         self._raw_size += size
-        if self.phase is Phase.HEADERS:
+        if self.phase is HEADERS:
             if self._raw_size > self._max_header_bytes:
                 raise _headers_too_large(self._max_header_bytes)
         elif self._chunked:
