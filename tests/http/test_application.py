@@ -1,15 +1,20 @@
-"""The application through Quart's own client, with everything behind it."""
+"""Every endpoint, with everything behind it, both ways: by Quart and by the edge."""
 
 import json
 from contextlib import closing
+from functools import partial
 
+import httpx
 import pytest
+import trio
 
+from gandalf.actors.supervisor import supervise
 from gandalf.app import _Gateway
-from gandalf.config import Config, Database, Key, Provider, RateLimits, Route
+from gandalf.config import Config, Database, Key, Provider, RateLimits, Route, Server
 from gandalf.config import RouteTarget as To
 from gandalf.domain.identity import ROLE_PERMISSIONS, Role
 from gandalf.domain.secret import Secret
+from gandalf.http.edge import serve
 from gandalf.http.pages import ADMIN_PAGES
 from gandalf.storage import database as storage
 from gandalf.storage.keys import KeyStore
@@ -46,9 +51,55 @@ async def gateway(tmp_path):
         yield made
 
 
-@pytest.fixture
-def client(gateway):
-    return gateway.application.test_client()
+class EdgeClient:
+    """As Quart's test client, but over a real socket and through the edge."""
+
+    def __init__(self, client):
+        self._client = client
+
+    async def open(self, path, *, method="GET", headers=None, data=None):
+        response = await self._client.request(
+            method, path, headers=headers, content=data
+        )
+        return EdgeAnswer(response)
+
+    async def get(self, path, **how):
+        return await self.open(path, **how)
+
+    async def post(self, path, **how):
+        return await self.open(path, method="POST", **how)
+
+
+class EdgeAnswer:
+    def __init__(self, response):
+        self._response = response
+        self.status_code = response.status_code
+        self.headers = response.headers
+
+    async def get_json(self):
+        return self._response.json()
+
+    async def get_data(self):
+        return self._response.content
+
+
+@pytest.fixture(params=["quart", "edge"])
+async def client(request, gateway, nursery):
+    if request.param == "quart":
+        yield gateway.application.test_client()
+        return
+    stop = trio.Event()
+    serve_here = partial(
+        serve,
+        gateway.application,
+        gateway.gateway,
+        Server(addr="127.0.0.1:0"),
+        shutdown_trigger=stop.wait,
+    )
+    urls = await nursery.start(serve_here)
+    async with httpx.AsyncClient(base_url=urls[0], trust_env=False) as client:
+        yield EdgeClient(client)
+    stop.set()
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -114,3 +165,49 @@ async def test_a_chat_is_answered_whole_and_streamed(client):
 
     assert (await whole.get_json())["object"] == "chat.completion"
     assert (await streamed.get_data()).endswith(b"data: [DONE]\n\n")
+
+
+async def test_embeddings_are_answered(client):
+    body = json.dumps({"model": "fast", "input": ["a", "b"]})
+
+    response = await client.post("/v1/embeddings", headers=bearer(), data=body)
+
+    data = (await response.get_json())["data"]
+    assert [one["index"] for one in data] == [0, 1]
+
+
+async def test_head_and_options_are_answered(client):
+    head = await client.open("/healthz", method="HEAD")
+    options = await client.open("/v1/chat/completions", method="OPTIONS")
+
+    assert head.status_code == 200
+    if isinstance(client, EdgeClient):  # Leaving out the body is the server's part.
+        assert await head.get_data() == b""
+    assert options.status_code == 200
+    assert "POST" in options.headers["allow"]
+
+
+async def test_a_method_that_is_not_for_a_page_is_told_which_are(client):
+    response = await client.get("/v1/chat/completions", headers=bearer())
+
+    assert response.status_code == 405
+    assert "POST" in response.headers["allow"]
+
+
+async def test_a_record_is_for_its_own_key_and_those_who_may_view_all(gateway, client):
+    async with supervise(gateway.journal):
+        chat = await client.post(
+            "/v1/chat/completions", headers=bearer(), data=json.dumps(CHAT)
+        )
+        page = f"/admin/v1/requests/{chat.headers['x-request-id']}"
+        with trio.fail_after(5):
+            # What loads the row is a thread: nothing here could be waited for.
+            while (await client.get(page, headers=bearer())).status_code != 200:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+
+    seen = await client.get(page, headers=bearer(Role.VIEWER))
+    hidden = await client.get(page, headers=bearer("few"))
+
+    record = await seen.get_json()
+    assert [a["outcome"] for a in record["attempts"]] == ["served"]
+    assert hidden.status_code == 404
