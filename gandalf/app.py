@@ -228,6 +228,8 @@ class _Gateway:
         )
         metrics.watch_queue("usage_journal_bytes", lambda: journal.backlog_bytes)
         metrics.watch_queue("attempts", lambda: len(self.watches))
+        metrics.watch_queue("captured_bytes", lambda: self.cache.captured_bytes)
+        metrics.watch_queue("limited_keys", self.limiter.key_count)
         metrics.watch_queue(
             "response_cache_bytes", lambda: self.cache.stats().size_bytes
         )

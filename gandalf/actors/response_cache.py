@@ -25,10 +25,9 @@ import msgspec
 import trio
 
 from gandalf.config import Cache
-from gandalf.domain.usage import TokenUsage
 
-ENTRY_OVERHEAD = 540
-"""Bytes an entry takes besides its key, body and ending: the structs, target, usage
+ENTRY_OVERHEAD = 370
+"""Bytes an entry takes besides its key, body and ending: the structs, target
 and the slots in the table. Measured with tracemalloc; a test repeats it."""
 
 
@@ -43,8 +42,6 @@ class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     ending: bytes = b""
     target: str = ""
     """``provider/model`` that made it."""
-    usage: TokenUsage | None = None
-    """What it took to make it."""
 
 
 class CacheStats(msgspec.Struct, frozen=True, kw_only=True):

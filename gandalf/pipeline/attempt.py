@@ -153,6 +153,7 @@ class Sending:
         idle = self._provider.timeouts.idle
         pieces: list[bytes] = []
         size = 0
+        watch.phase("idle", idle)
         while piece := await response.receive():
             pieces.append(piece)
             size += len(piece)
@@ -212,6 +213,8 @@ class Sending:
         self.attempt.outcome = outcome
         self.attempt.reason = reason[:200]
         self.attempt.duration = trio.current_time() - self._started_at
+        # It was waited for, in vain or not: that time is none of the gateway's own.
+        self._exchange.upstream_time += self.attempt.duration
 
 
 class Served:

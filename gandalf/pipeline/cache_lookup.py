@@ -191,7 +191,6 @@ def _cache_control(headers: Headers) -> set[bytes]:
 
 
 def _replay(exchange: Exchange, answer: CachedAnswer) -> Reply:
-    exchange.saved = answer.usage
     exchange.reply_headers.append((b"x-gandalf-target", answer.target.encode()))
     body = Replay(answer) if answer.stream else answer.body
     return Reply(answer.status, answer.content_type, body)
@@ -220,5 +219,4 @@ def _answer(exchange: Exchange, capture: Capture) -> CachedAnswer:
         stream=stream,
         ending=capture.ending,
         target=exchange.served_by.name if exchange.served_by is not None else "",
-        usage=exchange.usage,
     )

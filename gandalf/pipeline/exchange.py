@@ -71,8 +71,6 @@ class Exchange:
     cache: str = "bypass"
     capture: Capture | None = None
     """Takes what the client gets, if it may be kept for the response cache."""
-    saved: TokenUsage | None = None
-    """What an answer from the cache took when it was made."""
     # select_targets
     route: Route | None = None
     targets: tuple[Target, ...] = ()

@@ -14,7 +14,6 @@ from gandalf.actors.response_cache import (
     entry_size_bytes,
 )
 from gandalf.config import Cache
-from gandalf.domain.usage import TokenUsage
 
 from .clock import Clock
 
@@ -162,7 +161,6 @@ def test_the_size_is_what_the_process_grows_by(body_size):
                 capture.body,
                 ending=b"%d" % n,
                 target=f"provider/gpt-4o-mini-{n}",
-                usage=TokenUsage(input=300 + n, cache_read=0, output=300 + n),
             )
             cache.keep(capture, answer, 60.0 + n)
         del capture, answer, key

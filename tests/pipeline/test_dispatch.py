@@ -562,3 +562,28 @@ async def test_a_drain_does_not_last_longer_than_it_may(autojump_clock, world, n
 
     assert response.closed
     assert 1.0 <= w.exchange.attempts[0].duration <= 1.2
+
+
+async def test_waiting_for_a_target_that_failed_is_no_overhead_of_ours(
+    world, autojump_clock
+):
+    asked = world([SILENT], [whole()])
+
+    await asked.ask()
+
+    waited = asked.exchange.attempts[0].duration
+    assert waited >= TIMEOUTS.response_headers
+    assert asked.exchange.upstream_time >= waited
+
+
+async def test_the_body_of_a_whole_answer_has_the_idle_limit_from_its_start(
+    world, autojump_clock
+):
+    slow = Response(200, {b"content-type": b"application/json"}, [])
+    asked = world([slow], [whole()])
+
+    await asked.ask()
+
+    first = asked.exchange.attempts[0]
+    assert "idle" in first.reason
+    assert first.duration >= TIMEOUTS.idle
