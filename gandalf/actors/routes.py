@@ -90,7 +90,11 @@ def build_routes(config: Config) -> dict[str, Route]:
     enabled = {p.name: p for p in config.providers if p.enabled}
     routes = {
         route.model_alias: _route(
-            route.model_alias, _configured(route, enabled), route.cache_ttl_s, enabled
+            route.model_alias,
+            _configured(route, enabled),
+            route.cache_ttl_s,
+            enabled,
+            strict=route.strict,
         )
         for route in config.routes
     }
@@ -135,8 +139,11 @@ def _route(
     targets: list[Target],
     cache_ttl_s: int,
     providers: Mapping[str, ProviderConfig],
+    *,
+    strict: bool = False,
 ) -> Route:
     route = Route(
+        strict=strict,
         alias=alias,
         targets=tuple(sorted(targets, key=lambda target: target.priority)),
         cache_ttl=float(cache_ttl_s) if cache_ttl_s else None,

@@ -304,6 +304,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """How targets are ordered: by priority, by weight within one priority."""
     cache_ttl_s: Count = 0
     """Seconds an answer is kept. 0 means ``cache.default_ttl``."""
+    strict: bool = False
+    """Refuse a request rather than drop or approximate any of it for a target that
+    speaks another dialect. The request header ``x-gandalf-strict`` overrides it."""
     targets: tuple[RouteTarget, ...]
     """At least one."""
 

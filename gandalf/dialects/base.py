@@ -1,16 +1,31 @@
 """What a dialect must offer.
 
-It reads what the gateway needs to know of bytes that pass through untouched. A dialect
-is a module or package with these functions; the registry lists them.
+Two sides. The native side reads what the gateway needs to know of bytes that pass
+through untouched, when client and upstream speak the same dialect. The translating
+side parses them into the neutral model of ``conversation`` and renders them from it,
+when they do not. A dialect is a module or package with these functions; the registry
+lists them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
+from gandalf.dialects.conversation import (
+    Completion,
+    Conversation,
+    Embeddings,
+    EmbeddingsRequest,
+    Event,
+    Failed,
+    Feature,
+    Treatment,
+)
 from gandalf.domain.errors import GatewayError
+from gandalf.domain.model import Model
 from gandalf.domain.usage import TokenUsage
 
 # What a decoder can raise on bytes that are not the JSON we expect: invalid UTF-8 in
@@ -37,14 +52,6 @@ class Call(msgspec.Struct, kw_only=True):
     def body_for(self, model: str) -> bytes:
         """Return the body for an upstream of the same dialect, asking for ``model``."""
         raise NotImplementedError
-
-
-class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """An upstream's error in an answer whose status said that all was well."""
-
-    message: str
-    code: str | None = None
-    status: int | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -88,6 +95,45 @@ class Follower(Protocol):
         """What completes the client's stream; asked for once it is complete."""
 
 
+class Rendered(msgspec.Struct, frozen=True, kw_only=True):
+    """A request in an upstream's dialect."""
+
+    body: bytes
+    json_tool: str = ""
+    """Name of a tool that is no tool of the client's: the answer's JSON comes as a call
+    of it, where a provider has no other way to hold an answer to a schema."""
+    approximated: frozenset[Feature] = frozenset()
+    """What is only nearly what was asked for, beyond what ``TREATMENTS`` says."""
+    dropped: frozenset[Feature] = frozenset()
+    """What this very request or model made impossible, ditto."""
+
+
+class StreamParser(Protocol):
+    """Turns one upstream's stream into neutral events."""
+
+    def feed(self, data: bytes) -> Sequence[Event]:
+        """Return the events that ``data`` completes. Raises sse.EventTooLarge."""
+
+    def flush(self) -> Sequence[Event]:
+        """Return the events of what is left when the upstream has ended.
+
+        ``Ended`` is among the events only if the protocol's own end marker has come.
+        """
+
+
+class StreamRenderer(Protocol):
+    """Turns neutral events into one client's stream."""
+
+    def render(self, events: Sequence[Event]) -> bytes: ...
+
+    @property
+    def ending(self) -> bytes:
+        """What completes the stream, with all that had to wait for its end.
+
+        Asked for once, and only if the answer is complete.
+        """
+
+
 class Dialect(Protocol):
     """One way to speak with a model, on either side of the gateway."""
 
@@ -95,6 +141,12 @@ class Dialect(Protocol):
     STREAM_CONTENT_TYPE: bytes
     KEEP_ALIVE: bytes
     """What may be sent on a silent stream; empty if the dialect has nothing."""
+    KEY_HEADER: bytes
+    """Where its clients put their key, beside ``authorization``; may be empty."""
+    TREATMENTS: Mapping[Feature, Treatment]
+    """What becomes of each feature when a request is rendered in this dialect."""
+
+    # The native side.
 
     def read_call(
         self, operation: str, body: bytes, model: str = "", *, stream: bool = False
@@ -125,3 +177,65 @@ class Dialect(Protocol):
 
     def stream_error(self, error: GatewayError) -> bytes:
         """Return what tells of ``error`` in a stream that has begun."""
+
+    # The translating side.
+
+    def parse_request(self, call: Call) -> Conversation:
+        """Return the conversation that ``call`` wants to go on.
+
+        ``call`` is a chat or what can be said as one (``completions``, ``generate``,
+        ``count_tokens``).
+
+        Raises:
+            BadRequest: The body is not a valid request of this dialect.
+        """
+
+    def render_request(
+        self, conversation: Conversation, model: Model, operation: str = "chat"
+    ) -> Rendered:
+        """Return the request for ``model``; what this dialect drops is left out.
+
+        ``operation`` is ``chat``, or ``count_tokens`` where the dialect has it.
+
+        Raises:
+            BadRequest: It cannot be said in this dialect at all.
+        """
+
+    def parse_answer(self, body: bytes) -> Completion:
+        """Return a whole answer. Raises one of ``UNREADABLE`` if it is none."""
+
+    def render_answer(self, completion: Completion, call: Call) -> bytes:
+        """Return the body that answers ``call``, which is of this dialect."""
+
+    def stream_parser(self) -> StreamParser:
+        """Return what parses a stream of this dialect."""
+
+    def stream_renderer(self, call: Call) -> StreamRenderer:
+        """Return what renders the stream that answers ``call``."""
+
+    # Counting; a dialect without it has an empty COUNTS.
+
+    COUNTS: bool
+    """Whether there is an operation ``count_tokens``."""
+
+    def parse_count(self, body: bytes) -> int:
+        """Return the prompt's tokens. Raises one of ``UNREADABLE`` if it is none."""
+
+    def render_count(self, tokens: int) -> bytes:
+        """Return the body that answers a ``count_tokens``."""
+
+    # Embeddings; a dialect without them refuses.
+
+    def parse_embeddings_request(self, call: Call) -> EmbeddingsRequest:
+        """Return what ``call`` wants embedded. Raises BadRequest."""
+
+    def render_embeddings_request(
+        self, request: EmbeddingsRequest, model: Model
+    ) -> Rendered:
+        """Return the request body. Raises BadRequest if there is no such thing."""
+
+    def parse_embeddings(self, body: bytes) -> Embeddings:
+        """Return the vectors. Raises one of ``UNREADABLE`` if there are none."""
+
+    def render_embeddings(self, embeddings: Embeddings, call: Call) -> bytes:
+        """Return the body that answers ``call``, which is of this dialect."""

@@ -21,22 +21,6 @@ import msgspec
 
 from gandalf.domain.errors import BadRequest
 
-GOVERNED = frozenset(
-    {
-        "model",
-        "stream",
-        "stream_options",
-        "max_tokens",
-        "max_completion_tokens",
-        "n",
-        "temperature",
-        "seed",
-        "messages",
-        "input",
-    }
-)
-
-_QUOTED = {b'"%b"' % name.encode(): name for name in sorted(GOVERNED)}
 _COLON = re.compile(rb"[ \t\n\r]*:[ \t\n\r]*")
 # No encoder escapes ASCII letters, digits or underscores; who does so has a motive.
 _ESCAPED_LETTER = re.compile(rb"\\u00[3-7]")
@@ -55,35 +39,65 @@ class Span(NamedTuple):
     end: int
 
 
-def governed_members(body: bytes) -> dict[str, Span]:
-    """Return where the values of the governed names stand, ``end`` 0 if not sought.
+class Governed:
+    """The members of one kind of request that decide what the gateway does.
 
     Args:
-        body: A JSON object that has been decoded already, so known to be valid.
-
-    Raises:
-        BadRequest: A governed name occurs more than once, or the body is too
-            intricate to be sure.
+        names: Theirs, at the top level of the request's body.
     """
-    found: dict[str, Span] = {}
-    folded = body.lower()
-    for quoted, name in _QUOTED.items():
-        at = folded.find(quoted)
-        if at < 0:
-            continue
-        after = at + len(quoted)
-        colon = _COLON.match(body, after)
-        # Written otherwise, there twice, or not as a name: a closer look is needed.
-        if (
-            colon is None
-            or not body.startswith(quoted, at)
-            or folded.find(quoted, after) >= 0
-        ):
-            return _walk(body)
-        found[name] = Span(colon.end(), 0)
-    if b"\\u00" in body and _ESCAPED_LETTER.search(body):
-        return _walk(body)
-    return found
+
+    def __init__(self, *names: str) -> None:
+        self.names = frozenset(names)
+        self._quoted = {b'"%b"' % name.encode().lower(): name for name in sorted(names)}
+        self._folded = {name.lower() for name in names}
+
+    def members(self, body: bytes) -> dict[str, Span]:
+        """Return where the values of the governed names stand, ``end`` 0 if not sought.
+
+        Args:
+            body: A JSON object that has been decoded already, so known to be valid.
+
+        Raises:
+            BadRequest: A governed name occurs more than once, or the body is too
+                intricate to be sure.
+        """
+        found: dict[str, Span] = {}
+        folded = body.lower()
+        for quoted, name in self._quoted.items():
+            at = folded.find(quoted)
+            if at < 0:
+                continue
+            after = at + len(quoted)
+            colon = _COLON.match(body, after)
+            # Written otherwise, there twice, or not as a name: look closer.
+            if (
+                colon is None
+                or not body.startswith(name.encode(), at + 1)
+                or folded.find(quoted, after) >= 0
+            ):
+                return self._walk(body)
+            found[name] = Span(colon.end(), 0)
+        if b"\\u00" in body and _ESCAPED_LETTER.search(body):
+            return self._walk(body)
+        return found
+
+    def _walk(self, body: bytes) -> dict[str, Span]:
+        found: dict[str, Span] = {}
+        seen: set[str] = set()
+        for name, span in _members(body):
+            folded = name.lower()
+            if folded not in self._folded:
+                continue
+            if folded in seen:
+                raise BadRequest(
+                    f"the body has more than one {folded!r}",
+                    code="duplicate_key",
+                    param=folded,
+                )
+            seen.add(folded)
+            if name in self.names:
+                found[name] = span
+        return found
 
 
 def value_end(body: bytes, start: int) -> int:
@@ -113,25 +127,6 @@ def splice(body: bytes, edits: list[tuple[Span, bytes]]) -> bytes:
         done = span.end
     pieces.append(body[done:])
     return b"".join(pieces)
-
-
-def _walk(body: bytes) -> dict[str, Span]:
-    found: dict[str, Span] = {}
-    seen: set[str] = set()
-    for name, span in _members(body):
-        folded = name.lower()
-        if folded not in GOVERNED:
-            continue
-        if folded in seen:
-            raise BadRequest(
-                f"the body has more than one {folded!r}",
-                code="duplicate_key",
-                param=folded,
-            )
-        seen.add(folded)
-        if name in GOVERNED:
-            found[name] = span
-    return found
 
 
 def _members(body: bytes) -> Iterator[tuple[str, Span]]:

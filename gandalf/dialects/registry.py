@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gandalf.dialects import openai_chat
+from gandalf.dialects import openai
 from gandalf.dialects.base import Dialect
 
-OPENAI: Dialect = openai_chat
+OPENAI: Dialect = openai
 
 DIALECTS: dict[str, Dialect] = {dialect.NAME: dialect for dialect in (OPENAI,)}

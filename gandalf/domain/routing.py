@@ -30,5 +30,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[Target, ...]
     cache_ttl: float | None = None
     """Seconds an answer stays in the response cache. None means the default."""
+    strict: bool = False
+    """Whether a request is refused rather than lose any of it in translation."""
     version: str = ""
     """Changes whenever the route does, so that no stale answer is replayed."""

@@ -17,7 +17,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from gandalf import config
-from gandalf.dialects import openai_chat
+from gandalf.dialects import openai
 from gandalf.domain.errors import (
     BadRequest,
     GatewayError,
@@ -225,7 +225,7 @@ class Application:
             log.error("page %s failed", request.path, exc_info=raised)
             error = GatewayError()
         response = Response(
-            openai_chat.error_body(error),
+            openai.error_body(error),
             status=error.status,
             content_type="application/json",
         )

@@ -22,7 +22,7 @@ from typing import Any
 import trio
 
 from gandalf.config import Server
-from gandalf.dialects import openai_chat
+from gandalf.dialects import openai
 from gandalf.domain.errors import GatewayError, RequestTimeout, ShuttingDown
 from gandalf.http.client_wire import ClientWire
 from gandalf.http.edge_asgi import ASGI, Address, Cycle, scope_of
@@ -421,7 +421,7 @@ class Connection:
             *error_headers(error),
             *SECURITY_HEADERS,
         ]
-        await response.whole(error.status, headers, openai_chat.error_body(error))
+        await response.whole(error.status, headers, openai.error_body(error))
 
     async def _linger(self) -> None:
         """Say that this is the end, and give the client the time to read it.

@@ -19,6 +19,10 @@ STREAM_HEADERS = (
     (b"x-accel-buffering", b"no"),
 )
 
+# Of the fields lost in translation, as many are named as fit into a header.
+MAX_NAMES = 50
+MAX_NAMES_BYTES = 2000
+
 
 class ExchangeResponder:
     """Sends what the pipeline replies; turns an error into the dialect's own shape."""
@@ -89,6 +93,7 @@ class ExchangeResponder:
         return [
             (b"x-request-id", exchange.request_id.encode()),
             *_attempt_headers(exchange),
+            *_loss_headers(exchange),
             *exchange.reply_headers,
             *SECURITY_HEADERS,
         ]
@@ -100,6 +105,23 @@ def _attempt_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
     if sent:
         headers.append((b"x-gandalf-target", sent[-1].target.encode()))
     return headers
+
+
+def _loss_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    headers = []
+    if exchange.dropped:
+        headers.append((b"x-gandalf-dropped", _names(exchange.dropped)))
+    if exchange.approximated:
+        headers.append((b"x-gandalf-approximated", _names(exchange.approximated)))
+    return headers
+
+
+def _names(fields: tuple[str, ...]) -> bytes:
+    # They come from the client, who may have called them anything.
+    shown = ", ".join(fields[:MAX_NAMES])
+    return "".join(c if " " <= c <= "~" else "?" for c in shown).encode()[
+        :MAX_NAMES_BYTES
+    ]
 
 
 def error_headers(error: GatewayError) -> list[tuple[bytes, bytes]]:

@@ -10,8 +10,7 @@ from gandalf.actors.routes import RouteTable, Snapshot, build_routes
 from gandalf.config import Config
 from gandalf.config import Provider as ProviderConfig
 from gandalf.http.upstream import Pool
-from gandalf.providers.base import Provider, Upstream
-from gandalf.providers.openai import OpenAI
+from gandalf.providers.base import Provider, RemoteProvider, Upstream
 from gandalf.providers.registry import make_provider
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def make_snapshot(config: Config, former: Snapshot | None = None) -> Snapshot:
 
 def make_upstream(provider: Provider, config: ProviderConfig) -> Upstream:
     """Return the connections to ``provider``."""
-    if not isinstance(provider, OpenAI):
+    if not isinstance(provider, RemoteProvider):
         assert isinstance(provider, Upstream)  # noqa: S101 - a simulated one is both
         return provider
     make = _httpx_upstream() if config.transport == "httpx" else Pool

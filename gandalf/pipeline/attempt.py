@@ -9,14 +9,26 @@ import trio
 
 from gandalf.actors.breakers import Permit
 from gandalf.actors.watches import Watches
-from gandalf.dialects.base import Call
-from gandalf.domain.errors import UpstreamError, UpstreamTimeout
+from gandalf.dialects.base import UNREADABLE, Follower
+from gandalf.dialects.translation import (
+    Translated,
+    TranslatedStream,
+    translate_answer,
+    translate_request,
+)
+from gandalf.domain.errors import (
+    BadRequest,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
 from gandalf.domain.routing import Target
 from gandalf.domain.usage import Attempt, EndReason
 from gandalf.pipeline.exchange import Exchange, Reply
 from gandalf.pipeline.stream_body import StreamBody
 from gandalf.pipeline.verdict import error_of, hidden_error
 from gandalf.providers.base import (
+    Ask,
     Provider,
     Upstream,
     UpstreamBroken,
@@ -24,6 +36,7 @@ from gandalf.providers.base import (
     UpstreamResponse,
     Watch,
 )
+from gandalf.providers.forwarding import forwarded
 from gandalf.telemetry.spans import Trace
 
 # A whole answer larger than this does not come from a model.
@@ -36,12 +49,14 @@ class Sending:
     """Sends to one target. ``run`` returns what it serves, or raises UpstreamError."""
 
     __slots__ = (
+        "_call",
         "_exchange",
         "_permit",
         "_provider",
         "_response",
         "_started_at",
         "_target",
+        "_translated",
         "_upstream",
         "_watches",
         "attempt",
@@ -62,7 +77,11 @@ class Sending:
         self._upstream = upstream
         self._permit = permit
         self._watches = watches
+        call = exchange.call
+        assert call is not None  # noqa: S101 - read_call comes before dispatch
+        self._call = call
         self._response: UpstreamResponse | None = None
+        self._translated: Translated | None = None
         self._started_at = started_at = trio.current_time()
         self.attempt = Attempt(
             target=target.name, started=started_at - exchange.received_at
@@ -74,6 +93,7 @@ class Sending:
 
         Raises:
             UpstreamError: There is no answer; nothing of it reached the client.
+            BadRequest: This provider has no way to say what the client asks for.
         """
         total = self._provider.timeouts.total
         watch = Watch(math.inf if total is None else self._started_at + total)
@@ -93,6 +113,9 @@ class Sending:
             status = error.upstream_status
             self._note(f"upstream_{status}" if status else error.code, error.message)
             raise
+        except BadRequest as error:
+            self._note(error.code, error.message)
+            raise
         except trio.Cancelled:
             # The client has left, or we are stopping. What was sent may be billed.
             self._exchange.upstream_worked = watch.name != "connect"
@@ -107,12 +130,8 @@ class Sending:
 
     async def _answer(self, watch: Watch) -> Served:
         exchange, provider = self._exchange, self._provider
-        call = exchange.call
-        assert call is not None  # noqa: S101 - read_call comes before dispatch
-        body = call.body_for(self._target.model)
-        request = await provider.request(
-            call.operation, self._target.model, body, stream=call.stream
-        )
+        ask = self._ask()
+        request = await provider.request(ask)
         if exchange.trace is not None:
             request = self._traced(exchange.trace, request)
         response = await self._upstream.send(request, provider.timeouts, watch)
@@ -121,9 +140,39 @@ class Sending:
         self.attempt.ttfb = trio.current_time() - self._started_at
         if response.status != 200:
             raise await self._refusal(response, watch)
-        if call.stream:
-            return await self._stream(call, response, watch)
-        return await self._whole(call, response, watch)
+        if ask.stream:
+            return await self._stream(response, watch)
+        return await self._whole(response, watch)
+
+    def _ask(self) -> Ask:
+        """Return the client's call as this target's provider understands it."""
+        exchange, provider = self._exchange, self._provider
+        call, model = self._call, self._target.model
+        if provider.dialect is exchange.dialect:
+            exchange.dropped = exchange.approximated = ()
+            return Ask(
+                operation=call.operation,
+                model=model,
+                body=call.body_for(model),
+                stream=call.stream,
+                headers=forwarded(exchange.headers),
+                query=exchange.query,
+            )
+        self._translated = translated = translate_request(
+            call,
+            provider.dialect,
+            provider.model(model),
+            source=exchange.dialect,
+            strict=exchange.strict,
+        )
+        exchange.dropped = translated.dropped
+        exchange.approximated = translated.approximated
+        return Ask(
+            operation=translated.operation,
+            model=model,
+            body=translated.body,
+            stream=call.stream,
+        )
 
     def _traced(self, trace: Trace, request: UpstreamRequest) -> UpstreamRequest:
         """Return ``request`` with the fields that make the upstream part of a trace."""
@@ -144,11 +193,13 @@ class Sending:
                 body += piece
         except UpstreamBroken:
             pass  # The status is known, and says more than the missing text would.
-        return error_of(self._provider, response.status, response.headers, body)
+        error = error_of(self._provider, response.status, response.headers, body)
+        if self._translated is not None and isinstance(error, UpstreamRefused):
+            # Its body is in words that the client does not speak.
+            error.body = b""
+        return error
 
-    async def _whole(
-        self, call: Call, response: UpstreamResponse, watch: Watch
-    ) -> Served:
+    async def _whole(self, response: UpstreamResponse, watch: Watch) -> Served:
         exchange = self._exchange
         idle = self._provider.timeouts.idle
         pieces: list[bytes] = []
@@ -161,34 +212,65 @@ class Sending:
                 raise UpstreamError(self._provider.name, "the answer is too large")
             watch.phase("idle", idle)
         body = b"".join(pieces)
-        spoken = self._provider.dialect
-        answer = spoken.read_answer(call.operation, body)
+        answer = self._provider.dialect.read_answer(self._operation, body)
         if answer is None:
             raise UpstreamError(self._provider.name, "the answer is not JSON")
         if answer.failed is not None:
             raise hidden_error(self._provider, answer.failed)
         exchange.usage = answer.usage
         exchange.finish_reason = answer.finish_reason
+        if self._translated is not None:
+            body = self._in_clients_words(body, self._translated)
         if exchange.capture is not None:
             exchange.capture.add(body)
         return self._serve(response, Reply(200, b"application/json", body), watch)
 
-    async def _stream(
-        self, call: Call, response: UpstreamResponse, watch: Watch
-    ) -> Served:
-        provider = self._provider
-        spoken = provider.dialect
+    def _in_clients_words(self, body: bytes, translated: Translated) -> bytes:
+        exchange, provider = self._exchange, self._provider
+        try:
+            body, finish = translate_answer(
+                self._call,
+                body,
+                spoken=provider.dialect,
+                source=exchange.dialect,
+                json_tool=translated.json_tool,
+            )
+        except UNREADABLE as error:
+            raise UpstreamError(
+                provider.name, "the answer is not what the provider's API says"
+            ) from error
+        exchange.finish_reason = finish
+        return body
+
+    async def _stream(self, response: UpstreamResponse, watch: Watch) -> Served:
+        exchange, provider = self._exchange, self._provider
         content_type = response.headers.get(b"content-type", b"")
-        if not content_type.startswith(spoken.STREAM_CONTENT_TYPE):
+        if not content_type.startswith(provider.stream_content_type):
             raise UpstreamError(provider.name, "the answer is not a stream")
-        follower = provider.dialect.follow(call)
-        body = StreamBody(self._exchange, provider, response, follower, watch)
+        body = StreamBody(exchange, provider, response, self._follower(), watch)
         watch.phase("first_token", provider.timeouts.first_token)
         await body.wait_content()
         watch.phase("client", None)
         return self._serve(
-            response, Reply(200, spoken.STREAM_CONTENT_TYPE, body), watch
+            response, Reply(200, exchange.dialect.STREAM_CONTENT_TYPE, body), watch
         )
+
+    def _follower(self) -> Follower:
+        spoken, source = self._provider.dialect, self._exchange.dialect
+        if self._translated is None:
+            return spoken.follow(self._call)
+        return TranslatedStream(
+            spoken.stream_parser(),
+            source.stream_renderer(self._call),
+            self._translated.json_tool,
+        )
+
+    @property
+    def _operation(self) -> str:
+        """What the upstream was asked for."""
+        if self._translated is not None:
+            return self._translated.operation
+        return self._call.operation
 
     def _serve(self, response: UpstreamResponse, reply: Reply, watch: Watch) -> Served:
         exchange = self._exchange

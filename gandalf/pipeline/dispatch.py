@@ -13,7 +13,7 @@ from gandalf.actors.retry_budget import RetryBudget
 from gandalf.actors.routes import RouteTable, Snapshot
 from gandalf.actors.watches import Watches
 from gandalf.config import Config
-from gandalf.domain.errors import UpstreamError, UpstreamUnavailable
+from gandalf.domain.errors import BadRequest, UpstreamError, UpstreamUnavailable
 from gandalf.domain.routing import Target
 from gandalf.domain.usage import Attempt
 from gandalf.pipeline.attempt import Sending, Served
@@ -62,8 +62,14 @@ class Dispatch:
         exchange.dispatched_at = trio.current_time()
         self._retry_budget.note_request()
         failures: list[_Failure] = []
+        impossible: BadRequest | None = None
         for target in exchange.targets:
-            served = await self._try(exchange, snapshot, target, failures)
+            try:
+                served = await self._try(exchange, snapshot, target, failures)
+            except BadRequest as error:
+                # This target cannot be asked for it at all; another one may.
+                impossible = impossible or error
+                continue
             if served is not None:
                 return served.reply
         served = await self._try_again(exchange, snapshot, failures)
@@ -71,6 +77,8 @@ class Dispatch:
             return served.reply
         if failures:
             raise _worst(failures)
+        if impossible is not None:
+            raise impossible
         wait = self._breakers.retry_after([target.name for target in exchange.targets])
         raise UpstreamUnavailable(
             "", "no target of this model may be tried now", retry_after=wait
@@ -93,6 +101,7 @@ class Dispatch:
 
         Raises:
             UpstreamError: No other target is to be tried.
+            BadRequest: This target cannot be asked for what the client wants.
         """
         provider = snapshot.providers.get(target.provider)
         if provider is None:
@@ -123,6 +132,9 @@ class Dispatch:
             if not verdict.failover:
                 raise
             return None
+        except BadRequest:
+            sending.attempt.decision = "skipped"
+            raise
         finally:
             if exchange.served is None:
                 permit.release()

@@ -81,6 +81,10 @@ class Exchange:
     served: Served | None = None
     served_by: Target | None = None
     """The target whose answer the client gets."""
+    dropped: tuple[str, ...] = ()
+    """Fields of the request that the served dialect has no place for."""
+    approximated: tuple[str, ...] = ()
+    """Fields for which it has only something near."""
     usage: TokenUsage | None = None
     """None until an upstream has reported it."""
     finish_reason: str | None = None
@@ -120,6 +124,7 @@ class Exchange:
         dialect: Dialect = OPENAI,
         url_model: str = "",
         url_stream: bool = False,
+        query: bytes = b"",
         own_id: str = "",
         scope: trio.CancelScope | None = None,
     ) -> None:
@@ -139,6 +144,8 @@ class Exchange:
         """The model that the URL names, in dialects that have it there."""
         self.url_stream = url_stream
         """Whether the URL asks for a stream, ditto."""
+        self.query = query
+        """The URL's query, without a key."""
         self.scope = scope or trio.CancelScope()
         """Everything the exchange does runs inside; cancelled when it must stop."""
         self.attempts: list[Attempt] = []
@@ -167,6 +174,14 @@ class Exchange:
     def streaming(self) -> bool:
         """Whether the client asked for a stream and dispatch has begun to make one."""
         return self.dispatching and self.call is not None and self.call.stream
+
+    @property
+    def strict(self) -> bool:
+        """Whether to refuse the request rather than lose any of it in translation."""
+        wish = self.headers.get(b"x-gandalf-strict")
+        if wish is not None:
+            return wish.lower() in (b"1", b"true")
+        return self.route is not None and self.route.strict
 
     @property
     def tokens_spent(self) -> int:

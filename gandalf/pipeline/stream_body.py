@@ -49,6 +49,8 @@ class StreamBody:
         self._watch = watch
         self._choices = call.n
         self._stream = follower
+        make = provider.stream_framing
+        self._framing = make() if make is not None else None
         self._held: list[bytes] = []
         self._ended = False
         self._failure: GatewayError | None = None
@@ -116,7 +118,7 @@ class StreamBody:
                 self._end(str(broken))
             return
         try:
-            visible = self._stream.feed(data) if data else self._stream.flush()
+            visible = self._feed(data) if data else self._flush()
         except EventTooLarge:
             self._end("an event of the stream is too large")
             return
@@ -128,6 +130,17 @@ class StreamBody:
             await self._end_response()
         elif not data:
             self._end("the upstream ended the stream early")
+
+    def _feed(self, data: bytes) -> bytes:
+        return self._stream.feed(
+            data if self._framing is None else self._framing.feed(data)
+        )
+
+    def _flush(self) -> bytes:
+        if self._framing is None:
+            return self._stream.flush()
+        rest = self._framing.flush()
+        return (self._stream.feed(rest) if rest else b"") + self._stream.flush()
 
     async def _end_response(self) -> None:
         self._ended = True

@@ -22,7 +22,7 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-from gandalf.dialects.base import Failed
+from gandalf.dialects.conversation import Failed
 from gandalf.domain.errors import (
     UpstreamError,
     UpstreamRateLimited,

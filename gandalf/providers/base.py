@@ -10,12 +10,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
+from urllib.parse import urlsplit
 
 import msgspec
 import trio
 
 from gandalf.config import Disconnect, Timeouts
+from gandalf.config import Provider as ProviderConfig
 from gandalf.dialects.base import Dialect
+from gandalf.domain.model import Model
 
 Headers = dict[bytes, bytes]
 """Names in lower case. Repeated fields are joined with ``, ``."""
@@ -157,6 +160,40 @@ class Upstream(Protocol):
         """Close what is idle now and the rest when it becomes so. Idempotent."""
 
 
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be asked of an upstream, in its provider's dialect."""
+
+    operation: str
+    """``chat``, ``embeddings``, ..."""
+    model: str
+    """The upstream's name for it."""
+    body: bytes
+    stream: bool = False
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    """The client's, as far as they are the upstream's business. Only if it speaks the
+    same dialect."""
+    method: bytes = b"POST"
+    path: bytes = b""
+    """Where below the base URL, for operations that are not at one place each."""
+    query: bytes = b""
+    """The client's, without credentials. Only if it speaks the same dialect."""
+    content_type: bytes = b"application/json"
+
+
+class StreamFraming(Protocol):
+    """Takes a dialect's stream out of the framing of a hosting (Bedrock's)."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what ``data`` completes, in the dialect's own framing.
+
+        Raises:
+            sse.EventTooLarge: A frame is too large, or is none.
+        """
+
+    def flush(self) -> bytes:
+        """Return what is left when the upstream has ended."""
+
+
 class Provider(Protocol):
     """One configured upstream."""
 
@@ -166,20 +203,52 @@ class Provider(Protocol):
     """What it speaks."""
     timeouts: Timeouts
     on_client_disconnect: Disconnect
+    stream_content_type: bytes
+    """Of its streams: the dialect's own unless its hosting frames them."""
+    stream_framing: Callable[[], StreamFraming] | None
+    """Makes what unpacks one stream of a hosting that frames them."""
 
-    async def request(
-        self, operation: str, model: str, body: bytes, *, stream: bool
-    ) -> UpstreamRequest:
-        """Return the HTTP request that carries ``body``, which is in its dialect.
+    def model(self, name: str) -> Model:
+        """Return what is known of the model that this provider calls ``name``."""
+
+    async def request(self, ask: Ask) -> UpstreamRequest:
+        """Return the HTTP request for ``ask``, credentials included.
 
         Waits only if a credential must be fetched first.
 
-        Args:
-            operation: ``chat``, ``embeddings``, ...
-            model: The upstream's model name, for dialects that put it into the URL.
-            body: The request body, ready to send.
-            stream: Whether the answer is to be a stream, ditto.
-
         Raises:
             UpstreamError: There is no credential to be had.
+            BadRequest: This provider has no such operation.
         """
+
+
+class RemoteProvider:
+    """What providers at a base URL have in common; each adds ``request``.
+
+    Args:
+        config: Its section.
+        base_url: Where to, if the section does not say.
+        dialect: What is spoken there.
+    """
+
+    stream_framing: Callable[[], StreamFraming] | None = None
+
+    def __init__(self, config: ProviderConfig, base_url: str, dialect: Dialect) -> None:
+        self.name = config.name
+        self.dialect = dialect
+        self.timeouts = config.timeouts
+        self.on_client_disconnect = config.on_client_disconnect
+        self.stream_content_type = dialect.STREAM_CONTENT_TYPE
+        self.base_url = (config.base_url or base_url).rstrip("/")
+        self.prefix = urlsplit(self.base_url).path.encode()
+        """The base URL's path: what the target of every request begins with."""
+
+    def model(self, name: str) -> Model:
+        """Return what is known of the model that this provider calls ``name``."""
+        return Model(name=name)
+
+
+def api_key_of(config: ProviderConfig) -> str:
+    """Return the key that ``config`` gives for the upstream; may be empty."""
+    key = config.auth.api_key or config.api_key
+    return key.reveal() if key is not None else ""

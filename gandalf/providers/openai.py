@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from gandalf.config import Provider as ProviderConfig
-from gandalf.dialects import openai_chat
-from gandalf.dialects.base import Dialect
-from gandalf.providers.base import UpstreamRequest
+from gandalf.dialects import openai
+from gandalf.domain.errors import BadRequest
+from gandalf.providers.base import Ask, RemoteProvider, UpstreamRequest, api_key_of
 
 BASE_URL = "https://api.openai.com/v1"
 
 PATHS = {
     "chat": b"/chat/completions",
+    "completions": b"/completions",
     "embeddings": b"/embeddings",
 }
 
 
-class OpenAI:
+class OpenAI(RemoteProvider):
     """One account at one OpenAI-compatible base URL."""
 
-    dialect: Dialect = openai_chat
-
-    def __init__(self, config: ProviderConfig) -> None:
-        self.name = config.name
-        self.timeouts = config.timeouts
-        self.on_client_disconnect = config.on_client_disconnect
-        self.base_url = (config.base_url or BASE_URL).rstrip("/")
-        self._prefix = urlsplit(self.base_url).path.encode()
+    def __init__(self, config: ProviderConfig, base_url: str = BASE_URL) -> None:
+        super().__init__(config, base_url, openai)
         self._headers = [
             (b"content-type", b"application/json"),
             (b"accept-encoding", b"identity"),
         ]
-        if key := config.auth.api_key or config.api_key:
-            bearer = b"Bearer " + key.reveal().encode()
-            self._headers.append((b"authorization", bearer))
+        if key := api_key_of(config):
+            self._headers.append((b"authorization", b"Bearer " + key.encode()))
 
-    async def request(
-        self, operation: str, model: str, body: bytes, *, stream: bool
-    ) -> UpstreamRequest:
-        """Return the HTTP request for ``body``; the model is named in it already."""
+    async def request(self, ask: Ask) -> UpstreamRequest:
+        """Return the HTTP request for ``ask``; the model is named in its body."""
+        path = PATHS.get(ask.operation)
+        if path is None:
+            raise BadRequest(
+                f"{self.name} has no {ask.operation}", code="unsupported_operation"
+            )
         return UpstreamRequest(
-            b"POST", self._prefix + PATHS[operation], self._headers, body
+            b"POST", self.prefix + path, [*ask.headers, *self._headers], ask.body
         )

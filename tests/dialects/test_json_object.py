@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gandalf.dialects import json_object
-from gandalf.dialects.json_object import Span, governed_members, splice, value_end
+from gandalf.dialects.json_object import Span, splice, value_end
+from gandalf.dialects.openai.calls import GOVERNED
 from gandalf.domain.errors import BadRequest
 
 
 def value_of(body, name):
-    start = governed_members(body)[name].start
+    start = GOVERNED.members(body)[name].start
     return body[start : value_end(body, start)]
 
 
@@ -43,7 +43,7 @@ def test_finds_the_governing_member_wherever_it_stands(body):
 )
 def test_a_governed_name_that_occurs_twice_is_refused(body):
     with pytest.raises(BadRequest) as refused:
-        governed_members(body)
+        GOVERNED.members(body)
     assert refused.value.code == "duplicate_key"
 
 
@@ -51,11 +51,11 @@ def test_a_body_that_needs_too_long_a_look_is_refused():
     body = b'{"model":"a","x":{"model":[%b]}}' % b",".join([b"[]"] * 60_000)
 
     with pytest.raises(BadRequest) as refused:
-        governed_members(body)
+        GOVERNED.members(body)
     assert refused.value.code == "ambiguous_body"
 
 
-NAMES = st.sampled_from([*sorted(json_object.GOVERNED), "Model", "x", 'a"model', "é"])
+NAMES = st.sampled_from([*sorted(GOVERNED.names), "Model", "x", 'a"model', "é"])
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: (
@@ -77,14 +77,14 @@ def test_agrees_with_a_parser_that_keeps_every_pair(pairs, indent, escape):
         for name, value in pairs
     ]
     body = ("{" + " , ".join(members) + "}").encode()
-    governed = [n.lower() for n, _ in pairs if n.lower() in json_object.GOVERNED]
+    governed = [n.lower() for n, _ in pairs if n.lower() in GOVERNED.names]
 
     if len(set(governed)) < len(governed):
         with pytest.raises(BadRequest):
-            governed_members(body)
+            GOVERNED.members(body)
         return
     for name, value in pairs:
-        if name in json_object.GOVERNED:
+        if name in GOVERNED.names:
             assert json.loads(value_of(body, name)) == value
 
 

@@ -5,7 +5,7 @@ import trio
 
 from gandalf.actors.watches import Watches
 from gandalf.config import Provider, Timeouts
-from gandalf.dialects.openai_chat import ChatStream
+from gandalf.dialects.openai import ChatStream
 from gandalf.domain.errors import UpstreamTimeout
 from gandalf.pipeline.stream_body import StreamBody
 from gandalf.providers.base import UpstreamBroken, Watch

@@ -6,7 +6,7 @@ from email.utils import formatdate
 import pytest
 
 from gandalf.config import Provider
-from gandalf.dialects.base import Failed
+from gandalf.dialects.conversation import Failed
 from gandalf.domain.errors import UpstreamError, UpstreamRefused, UpstreamTimeout
 from gandalf.pipeline.verdict import (
     DEAD_KEY_BENCH,

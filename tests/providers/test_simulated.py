@@ -11,7 +11,7 @@ from openai.types import CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gandalf.config import Provider, Simulation
-from gandalf.providers.base import ScopedWatch, UpstreamBroken, UpstreamRequest
+from gandalf.providers.base import Ask, ScopedWatch, UpstreamBroken, UpstreamRequest
 from gandalf.providers.simulated import Simulated
 from gandalf.providers.simulated.schema import Unsatisfiable, instance
 
@@ -22,7 +22,8 @@ def a_provider(name="sim", **simulation):
 
 async def send(upstream, body, operation="chat"):
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = await upstream.request(operation, "ignored", raw, stream=False)
+    ask = Ask(operation=operation, model="ignored", body=raw)
+    request = await upstream.request(ask)
     with trio.CancelScope() as scope:
         return await upstream.send(request, upstream.timeouts, ScopedWatch(scope))
     raise AssertionError("cancelled")

@@ -9,7 +9,7 @@ requests in the same order always meet the same fate.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from random import Random
 
@@ -17,10 +17,14 @@ import trio
 
 from gandalf import config
 from gandalf.config import Timeouts
-from gandalf.dialects import openai_chat
+from gandalf.dialects import openai
 from gandalf.dialects.base import Dialect
+from gandalf.domain.errors import BadRequest
+from gandalf.domain.model import Model
 from gandalf.providers.base import (
+    Ask,
     Headers,
+    StreamFraming,
     UpstreamBroken,
     UpstreamRequest,
     Watch,
@@ -84,7 +88,9 @@ class SimulatedResponse:
 class Simulated:
     """A provider of simulated models, and its own upstream."""
 
-    dialect: Dialect = openai_chat
+    dialect: Dialect = openai
+    stream_content_type = openai.STREAM_CONTENT_TYPE
+    stream_framing: Callable[[], StreamFraming] | None = None
 
     def __init__(self, settings: config.Provider) -> None:
         self.name = settings.name
@@ -96,12 +102,18 @@ class Simulated:
         self._random = Random(settings.name)  # noqa: S311 - decides nothing secret
         self._closed = False
 
-    async def request(
-        self, operation: str, model: str, body: bytes, *, stream: bool
-    ) -> UpstreamRequest:
-        """Return the request that carries ``body``; no credentials are needed."""
-        headers = [(b"content-type", _JSON)]
-        return UpstreamRequest(b"POST", _TARGETS[operation], headers, body)
+    def model(self, name: str) -> Model:
+        """Return what is known of the model ``name``: nothing but that."""
+        return Model(name=name)
+
+    async def request(self, ask: Ask) -> UpstreamRequest:
+        """Return the request for ``ask``; no credentials are needed."""
+        target = _TARGETS.get(ask.operation)
+        if target is None:
+            raise BadRequest(
+                f"{self.name} has no {ask.operation}", code="unsupported_operation"
+            )
+        return UpstreamRequest(b"POST", target, [(b"content-type", _JSON)], ask.body)
 
     async def send(
         self, request: UpstreamRequest, timeouts: Timeouts, watch: Watch

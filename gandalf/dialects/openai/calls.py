@@ -7,11 +7,8 @@ import msgspec
 from gandalf.dialects import json_object
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.base import Call as BaseCall
+from gandalf.dialects.estimate import estimate_tokens
 from gandalf.domain.errors import BadRequest
-
-# A picture costs roughly this many tokens at most vendors, whatever its file's size.
-IMAGE_TOKENS = 1000
-BYTES_PER_TOKEN = 4
 
 
 class _StreamOptions(msgspec.Struct):
@@ -35,6 +32,19 @@ class _EmbeddingsView(msgspec.Struct):
     model: str
     input: msgspec.Raw
 
+
+GOVERNED = json_object.Governed(
+    "model",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "temperature",
+    "seed",
+    "messages",
+    "input",
+)
 
 _decode_chat = msgspec.json.Decoder(_ChatView).decode
 _decode_embeddings = msgspec.json.Decoder(_EmbeddingsView).decode
@@ -104,7 +114,7 @@ def _chat_call(body: bytes) -> Call:
         operation="chat",
         model=_named(view.model),
         body=body,
-        members=json_object.governed_members(body),
+        members=GOVERNED.members(body),
         stream=bool(view.stream),
         include_usage=bool(options and options.include_usage),
         n=view.n or 1,
@@ -121,7 +131,7 @@ def _embeddings_call(body: bytes) -> Call:
         operation="embeddings",
         model=_named(view.model),
         body=body,
-        members=json_object.governed_members(body),
+        members=GOVERNED.members(body),
         estimated_tokens=estimate_tokens(view.input),
     )
 
@@ -138,22 +148,3 @@ def _param_of(message: str) -> str | None:
         return message.rpartition("field `")[2].partition("`")[0]
     path = message.rpartition("`$.")[2] if "`$." in message else ""
     return path.removesuffix("`") or None
-
-
-def estimate_tokens(text: bytes | msgspec.Raw) -> int:
-    """Return about how many tokens the JSON ``text`` holds, in time linear in bytes.
-
-    No tokenizer runs on the request path: it would block everybody for the length of
-    the longest prompt. Base64 data counts as a picture each, not as text.
-    """
-    size = len(text)
-    pictures = 0
-    raw = bytes(text)
-    start = raw.find(b";base64,")
-    while start >= 0:
-        end = raw.find(b'"', start)
-        end = end if end >= 0 else len(raw)
-        size -= end - start
-        pictures += 1
-        start = raw.find(b";base64,", end)
-    return max(1, size // BYTES_PER_TOKEN + pictures * IMAGE_TOKENS)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gandalf.dialects import sse
-from gandalf.dialects.base import UNREADABLE, Failed
-from gandalf.dialects.openai_chat.answers import (
+from gandalf.dialects.base import UNREADABLE
+from gandalf.dialects.conversation import Failed
+from gandalf.dialects.openai.answers import (
     AnswerView,
     decode_answer,
     failed_in,

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from gandalf.dialects import sse
-from gandalf.dialects.base import UNREADABLE, Failed
+from gandalf.dialects.base import UNREADABLE
+from gandalf.dialects.conversation import Failed
 from gandalf.domain.errors import GatewayError, UpstreamRefused
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from gandalf.dialects.base import UNREADABLE, Answer, Failed
-from gandalf.dialects.openai_chat.errors import failed_of
+from gandalf.dialects.base import UNREADABLE, Answer
+from gandalf.dialects.conversation import Failed
+from gandalf.dialects.openai.errors import failed_of
 from gandalf.domain.usage import TokenUsage
 
 

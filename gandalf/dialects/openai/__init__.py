@@ -10,19 +10,20 @@ errors   what an upstream says, and what the gateway says
 
 from gandalf.dialects.base import UNREADABLE as UNREADABLE
 from gandalf.dialects.base import Call as BaseCall
-from gandalf.dialects.openai_chat.answers import read_answer as read_answer
-from gandalf.dialects.openai_chat.calls import Call as Call
-from gandalf.dialects.openai_chat.calls import read_call as read_call
-from gandalf.dialects.openai_chat.errors import error_body as error_body
-from gandalf.dialects.openai_chat.errors import read_error as read_error
-from gandalf.dialects.openai_chat.errors import stream_error as stream_error
-from gandalf.dialects.openai_chat.streams import DONE as DONE
-from gandalf.dialects.openai_chat.streams import ChatStream as ChatStream
+from gandalf.dialects.openai.answers import read_answer as read_answer
+from gandalf.dialects.openai.calls import Call as Call
+from gandalf.dialects.openai.calls import read_call as read_call
+from gandalf.dialects.openai.errors import error_body as error_body
+from gandalf.dialects.openai.errors import read_error as read_error
+from gandalf.dialects.openai.errors import stream_error as stream_error
+from gandalf.dialects.openai.streams import DONE as DONE
+from gandalf.dialects.openai.streams import ChatStream as ChatStream
 
 NAME = "openai"
 CONTENT_TYPE = b"application/json"
 STREAM_CONTENT_TYPE = b"text/event-stream"
 KEEP_ALIVE = b": keep-alive\n\n"
+KEY_HEADER = b""
 
 
 def follow(call: BaseCall) -> ChatStream:

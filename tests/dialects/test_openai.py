@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gandalf.dialects import openai_chat
-from gandalf.dialects.base import Failed
-from gandalf.dialects.openai_chat import ChatStream, read_answer, read_call
+from gandalf.dialects import openai
+from gandalf.dialects.conversation import Failed
+from gandalf.dialects.openai import ChatStream, read_answer, read_call
 from gandalf.domain.errors import BadRequest, RateLimited, UpstreamRefused
 from gandalf.domain.usage import TokenUsage
 
@@ -261,7 +261,7 @@ def test_every_choice_must_finish():
 
 
 def test_error_body_has_openais_shape():
-    assert json.loads(openai_chat.error_body(RateLimited("rpm", 2))) == {
+    assert json.loads(openai.error_body(RateLimited("rpm", 2))) == {
         "error": {
             "message": "rpm limit reached; retry in 2.0s",
             "type": "rate_limit_error",
@@ -274,7 +274,7 @@ def test_error_body_has_openais_shape():
 def test_the_upstreams_own_refusal_is_relayed_as_it_is():
     error = UpstreamRefused("p", "bad", upstream_status=400, body=b'{"error": {}}')
 
-    assert openai_chat.error_body(error) == b'{"error": {}}'
+    assert openai.error_body(error) == b'{"error": {}}'
 
 
 @pytest.mark.parametrize(
@@ -287,4 +287,4 @@ def test_the_upstreams_own_refusal_is_relayed_as_it_is():
     ],
 )
 def test_reads_the_message_of_an_upstream_error(body, message):
-    assert openai_chat.read_error(body)[0] == message
+    assert openai.read_error(body)[0] == message

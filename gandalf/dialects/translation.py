@@ -1,0 +1,323 @@
+"""From a client's dialect to an upstream's and back, over the neutral model.
+
+What a request loses on the way is never silent: each dialect's table says of every
+feature whether it is mapped, approximated, dropped or refused there, and what was
+dropped or approximated is told to the client in headers, or refused if it is strict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from gandalf.dialects.base import Call, Dialect, Rendered, StreamParser, StreamRenderer
+from gandalf.dialects.conversation import (
+    Choice,
+    CitationDelta,
+    Completion,
+    Conversation,
+    Ended,
+    Event,
+    Failed,
+    Feature,
+    Finish,
+    Finished,
+    Part,
+    RefusalDelta,
+    Text,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    ToolCallDelta,
+    ToolCallStarted,
+    Treatment,
+    UsageReported,
+)
+from gandalf.domain.errors import BadRequest
+from gandalf.domain.model import Model
+from gandalf.domain.usage import TokenUsage
+
+CONVERSATIONS = frozenset({"chat", "completions", "generate"})
+"""Operations that any upstream with a chat can answer."""
+
+# Features that are one field of a conversation: what is dropped is not rendered.
+_FIELDS = {
+    Feature.TOOL_CHOICE: "tool_choice",
+    Feature.PARALLEL_TOOL_CALLS: "parallel_tool_calls",
+    Feature.THINKING: "reasoning",
+    Feature.MAX_TOKENS: "max_tokens",
+    Feature.TEMPERATURE: "temperature",
+    Feature.TOP_P: "top_p",
+    Feature.TOP_K: "top_k",
+    Feature.MIN_P: "min_p",
+    Feature.SEED: "seed",
+    Feature.N: "n",
+    Feature.PRESENCE_PENALTY: "presence_penalty",
+    Feature.FREQUENCY_PENALTY: "frequency_penalty",
+    Feature.REPEAT_PENALTY: "repeat_penalty",
+    Feature.LOGIT_BIAS: "logit_bias",
+    Feature.USER: "user",
+    Feature.METADATA: "metadata",
+    Feature.SERVICE_TIER: "service_tier",
+}
+
+
+class Translated(msgspec.Struct, frozen=True, kw_only=True):
+    """A request in the upstream's dialect, and what it lost on the way."""
+
+    operation: str
+    """What it is there."""
+    body: bytes
+    json_tool: str = ""
+    """As ``Rendered.json_tool``."""
+    dropped: tuple[str, ...] = ()
+    """Names of fields in the client's dialect."""
+    approximated: tuple[str, ...] = ()
+
+
+def translate_request(
+    call: Call, spoken: Dialect, model: Model, *, source: Dialect, strict: bool
+) -> Translated:
+    """Return ``call`` as an upstream of the dialect ``spoken`` understands it.
+
+    Raises:
+        BadRequest: It cannot be said in that dialect, or only with a loss that
+            ``strict`` forbids.
+    """
+    if call.operation == "embeddings":
+        request = source.parse_embeddings_request(call)
+        return _translated(
+            "embeddings",
+            spoken.render_embeddings_request(request, model),
+            Conversation(source=source.NAME, messages=(), unknown=request.unknown),
+            spoken,
+            strict=strict,
+        )
+    if call.operation in CONVERSATIONS:
+        operation = "chat"
+    elif call.operation == "count_tokens" and spoken.COUNTS:
+        operation = "count_tokens"
+    else:
+        raise BadRequest(
+            f"{call.operation} is not to be had from the model's provider "
+            f"({spoken.NAME})",
+            code="unsupported_operation",
+        )
+    conversation = source.parse_request(call)
+    if refused := _of(conversation, spoken, Treatment.REFUSED):
+        raise BadRequest(
+            f"the model's provider ({spoken.NAME}) has no {', '.join(refused)}",
+            code="unsupported_parameter",
+            param=refused[0],
+        )
+    rendered = spoken.render_request(
+        _without_dropped(conversation, spoken), model, operation
+    )
+    return _translated(operation, rendered, conversation, spoken, strict=strict)
+
+
+def translate_answer(
+    call: Call, body: bytes, *, spoken: Dialect, source: Dialect, json_tool: str = ""
+) -> tuple[bytes, str | None]:
+    """Return an answer in the client's dialect, and how it ended (a ``Finish``).
+
+    Raises:
+        UNREADABLE: It is no answer.
+    """
+    if call.operation == "embeddings":
+        return source.render_embeddings(spoken.parse_embeddings(body), call), None
+    if call.operation == "count_tokens":
+        return source.render_count(spoken.parse_count(body)), None
+    completion = spoken.parse_answer(body)
+    if json_tool:
+        completion = _with_json_as_text(completion, json_tool)
+    finish = completion.choices[0].finish if completion.choices else None
+    return source.render_answer(completion, call), finish.value if finish else None
+
+
+def _translated(
+    operation: str,
+    rendered: Rendered,
+    conversation: Conversation,
+    spoken: Dialect,
+    *,
+    strict: bool,
+) -> Translated:
+    used = conversation.used
+    dropped = [
+        *_of(conversation, spoken, Treatment.DROPPED),
+        *(used[feature] for feature in used if feature in rendered.dropped),
+        *conversation.unknown,
+    ]
+    approximated = [
+        *_of(conversation, spoken, Treatment.APPROXIMATED),
+        *(used[feature] for feature in used if feature in rendered.approximated),
+    ]
+    lost = tuple(dict.fromkeys(dropped))
+    inexact = tuple(name for name in dict.fromkeys(approximated) if name not in lost)
+    if strict and (lost or inexact):
+        raise BadRequest(
+            f"the model's provider ({spoken.NAME}) has nothing that is just like "
+            f"{', '.join((*lost, *inexact))}, and this request is strict",
+            code="unsupported_parameter",
+            param=(*lost, *inexact)[0],
+        )
+    return Translated(
+        operation=operation,
+        body=rendered.body,
+        json_tool=rendered.json_tool,
+        dropped=lost,
+        approximated=inexact,
+    )
+
+
+def _of(conversation: Conversation, spoken: Dialect, treatment: Treatment) -> list[str]:
+    """Return the names of the used features that ``spoken`` gives this treatment."""
+    return [
+        name
+        for feature, name in conversation.used.items()
+        if spoken.TREATMENTS[feature] is treatment
+    ]
+
+
+def _without_dropped(conversation: Conversation, spoken: Dialect) -> Conversation:
+    fields = {
+        _FIELDS[feature]: None
+        for feature in conversation.used
+        if feature in _FIELDS and spoken.TREATMENTS[feature] is Treatment.DROPPED
+    }
+    return msgspec.structs.replace(conversation, **fields) if fields else conversation
+
+
+# An answer's JSON that came as a call of a tool which is none of the client's.
+
+
+def _with_json_as_text(completion: Completion, json_tool: str) -> Completion:
+    choices = tuple(_json_choice(choice, json_tool) for choice in completion.choices)
+    return msgspec.structs.replace(completion, choices=choices)
+
+
+def _json_choice(choice: Choice, json_tool: str) -> Choice:
+    def is_json(part: Part) -> bool:
+        return isinstance(part, ToolCall) and part.name == json_tool
+
+    if not any(map(is_json, choice.parts)):
+        return choice
+    parts = tuple(
+        Text(text=part.arguments)
+        if isinstance(part, ToolCall) and part.name == json_tool
+        else part
+        for part in choice.parts
+        # What it says beside the JSON would make it invalid.
+        if not isinstance(part, Text)
+    )
+    finish = Finish.STOP if choice.finish is Finish.TOOL_CALLS else choice.finish
+    return msgspec.structs.replace(choice, parts=parts, finish=finish)
+
+
+class _JsonAsText:
+    """Turns the calls of a stream's JSON tool into text."""
+
+    __slots__ = ("_calls", "_name")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: set[tuple[int, int]] = set()
+
+    def convert(self, event: Event) -> Event | None:
+        """Return what the client gets instead of ``event``; None for nothing."""
+        if isinstance(event, ToolCallStarted) and event.name == self._name:
+            self._calls.add((event.choice, event.call))
+            return None
+        if isinstance(event, ToolCallDelta):
+            if (event.choice, event.call) in self._calls:
+                return TextDelta(text=event.arguments, choice=event.choice)
+        elif isinstance(event, TextDelta):
+            # What it says beside the JSON would make it invalid.
+            return None
+        elif (
+            isinstance(event, Finished)
+            and event.finish is Finish.TOOL_CALLS
+            and self._calls
+        ):
+            return msgspec.structs.replace(event, finish=Finish.STOP)
+        return event
+
+
+_CONTENT = (TextDelta, CitationDelta, ThinkingDelta, RefusalDelta, ToolCallStarted)
+
+
+class TranslatedStream:
+    """Follows an upstream's stream of one dialect for a client of another."""
+
+    __slots__ = (
+        "_finished",
+        "_json",
+        "_parser",
+        "_renderer",
+        "content_seen",
+        "done",
+        "failed",
+        "finish_reason",
+        "usage",
+    )
+
+    def __init__(
+        self, parser: StreamParser, renderer: StreamRenderer, json_tool: str = ""
+    ) -> None:
+        self._parser = parser
+        self._renderer = renderer
+        self._json = _JsonAsText(json_tool) if json_tool else None
+        self._finished: set[int] = set()
+        self.usage: TokenUsage | None = None
+        self.finish_reason: str | None = None
+        self.done = False
+        self.failed: Failed | None = None
+        self.content_seen = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the client's share of what ``data`` completes.
+
+        Raises:
+            sse.EventTooLarge: An event does not end.
+        """
+        return self._render(self._parser.feed(data))
+
+    def flush(self) -> bytes:
+        """Return the client's share of what is left when the upstream has ended."""
+        return self._render(self._parser.flush())
+
+    def finished(self, choices: int) -> bool:
+        """Whether each of the ``choices`` answers has its finish reason."""
+        return len(self._finished) >= choices
+
+    @property
+    def ending(self) -> bytes:
+        return self._renderer.ending
+
+    def _render(self, events: Sequence[Event]) -> bytes:
+        wanted: list[Event] = []
+        for event in events:
+            if self.done or self.failed is not None:
+                break
+            if isinstance(event, Failed):
+                self.failed = event
+            elif isinstance(event, Ended):
+                self.done = True
+            else:
+                self._note(event)
+                shown = event if self._json is None else self._json.convert(event)
+                if shown is not None:
+                    wanted.append(shown)
+        return self._renderer.render(wanted) if wanted else b""
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Finished):
+            self.content_seen = True
+            self._finished.add(event.choice)
+            self.finish_reason = event.finish.value
+        elif isinstance(event, UsageReported):
+            self.usage = event.usage
+        elif not self.content_seen and isinstance(event, _CONTENT):
+            self.content_seen = True

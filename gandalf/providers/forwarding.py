@@ -1,0 +1,80 @@
+"""Which of a client's header fields an upstream of the same dialect gets.
+
+All but those that are about the connection, about who the client is to the gateway, or
+about the gateway itself: a list of what may pass would be out of date with the next
+beta header of a provider, and silently break it.
+"""
+
+from __future__ import annotations
+
+from gandalf.providers.base import Headers
+
+_KEPT_BACK = frozenset(
+    {
+        # About the connection: RFC 9110, section 7.6.1, and what the transport adds.
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"host",
+        b"content-length",
+        b"content-type",
+        b"content-encoding",
+        b"accept-encoding",
+        b"expect",
+        b"date",
+        # About who asks: the gateway's own credentials take their place.
+        b"authorization",
+        b"x-api-key",
+        b"x-goog-api-key",
+        b"api-key",
+        b"cookie",
+        b"origin",
+        b"referer",
+        b"openai-organization",
+        b"openai-project",
+        b"x-goog-user-project",
+        b"forwarded",
+        b"via",
+        b"x-real-ip",
+        # About the gateway, which has acted on it.
+        b"x-request-id",
+        b"cache-control",
+        b"pragma",
+        b"traceparent",
+        b"tracestate",
+        b"baggage",
+    }
+)
+_KEPT_BACK_PREFIXES = (b"x-gandalf-", b"x-forwarded-", b"x-amz", b"cf-", b"sec-")
+
+MAX_KNOWN = 1000
+"""Names remembered: clients send the same few, whoever sends others pays for it."""
+
+_known: dict[bytes, bool] = {}
+
+
+def forwarded(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Return those of a client's ``headers`` that are the upstream's business."""
+    passing = [
+        field for field in headers.items() if _known.get(field[0]) or _passes(field[0])
+    ]
+    named = headers.get(b"connection")
+    if named is None or named in (b"keep-alive", b"close"):
+        return passing
+    listed = {name.strip() for name in named.lower().split(b",")}
+    return [field for field in passing if field[0] not in listed]
+
+
+def _passes(name: bytes) -> bool:
+    known = _known.get(name)
+    if known is None:
+        known = name not in _KEPT_BACK and not name.startswith(_KEPT_BACK_PREFIXES)
+        if len(_known) < MAX_KNOWN:
+            _known[name] = known
+    return known
