@@ -17,6 +17,12 @@ class Endpoint(NamedTuple):
     """From the URL, in dialects that have it there."""
     stream: bool = False
     """Whether the URL asks for a stream, ditto."""
+    upload: bool = False
+    """Whether its exchange begins with the header section, and takes the body while it
+    arrives (``Exchange.upload``)."""
+    path: bytes = b""
+    """Where below the provider's base URL, for operations at more than one place."""
+    method: bytes = b"POST"
 
 
 HOT_ROUTES: dict[tuple[bytes, bytes], Endpoint] = {

@@ -15,7 +15,7 @@ from gandalf.domain.identity import Identity, Limits
 from gandalf.domain.routing import Route, Target
 from gandalf.domain.usage import Attempt, EndReason, TokenUsage
 from gandalf.pipeline.drains import Drains
-from gandalf.providers.base import Headers
+from gandalf.providers.base import Headers, Upload
 from gandalf.telemetry.spans import Trace
 
 
@@ -125,6 +125,9 @@ class Exchange:
         url_model: str = "",
         url_stream: bool = False,
         query: bytes = b"",
+        path: bytes = b"",
+        method: bytes = b"POST",
+        upload: Upload | None = None,
         own_id: str = "",
         scope: trio.CancelScope | None = None,
     ) -> None:
@@ -146,6 +149,11 @@ class Exchange:
         """Whether the URL asks for a stream, ditto."""
         self.query = query
         """The URL's query, without a key."""
+        self.path = path
+        """Where below the provider's base URL, for operations at more than one."""
+        self.method = method
+        self.upload = upload
+        """The body, of operations that take it while it arrives; ``body`` is empty."""
         self.scope = scope or trio.CancelScope()
         """Everything the exchange does runs inside; cancelled when it must stop."""
         self.attempts: list[Attempt] = []

@@ -24,6 +24,20 @@ Headers = dict[bytes, bytes]
 """Names in lower case. Repeated fields are joined with ``, ``."""
 
 
+class Upload(Protocol):
+    """A request body that is passed on while it arrives, and never held whole."""
+
+    length: int | None
+    """Bytes in all; None if the client did not say."""
+
+    async def receive(self) -> bytes:
+        """Return the bytes that are there, waiting for some; b"" at the end.
+
+        Raises:
+            GatewayError: The client sent it too slowly, or too much of it.
+        """
+
+
 class UpstreamRequest(msgspec.Struct, frozen=True):
     """One HTTP request to an upstream, credentials included.
 
@@ -35,6 +49,8 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     """Path and query, as in the request line."""
     headers: Sequence[tuple[bytes, bytes]]
     body: bytes
+    upload: Upload | None = None
+    """What follows ``body``, if not all of it is there yet."""
 
 
 class UpstreamBroken(Exception):
@@ -178,6 +194,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     query: bytes = b""
     """The client's, without credentials. Only if it speaks the same dialect."""
     content_type: bytes = b"application/json"
+    upload: Upload | None = None
+    """What follows ``body``, if not all of it is there yet."""
 
 
 class StreamFraming(Protocol):
