@@ -4,7 +4,7 @@ Rules, from https://html.spec.whatwg.org/multipage/server-sent-events.html:
 lines end with CRLF, LF or CR and nothing else (not U+2028); a blank line ends an
 event; a line that begins with a colon is a comment; ``data`` lines of one event are
 joined with LF; one space after the colon is not part of the value; a byte order mark
-may precede the first line. Bytes are never decoded here.
+may precede the first line, and no other. Bytes are never decoded here.
 """
 
 from __future__ import annotations
@@ -26,12 +26,18 @@ class EventTooLarge(Exception):
 
 
 class EventBuffer:
-    """Cuts a byte stream after its last complete event, in linear time."""
+    """Cuts a byte stream after its last complete event, in linear time.
 
-    __slots__ = ("_pending",)
+    A byte order mark before the first one is left out: to whoever reads an event by
+    itself it would be part of a field's name.
+    """
+
+    __slots__ = ("_begun", "_pending")
 
     def __init__(self) -> None:
         self._pending = bytearray()
+        self._begun = False
+        """What comes now is no byte order mark any more."""
 
     def feed(self, data: bytes) -> bytes:
         """Return the bytes of all events that ``data`` completes; may be empty.
@@ -39,20 +45,37 @@ class EventBuffer:
         Raises:
             EventTooLarge: The event under way does not end.
         """
+        if not self._begun:
+            data = self._without_mark(data)
         pending = self._pending
         if not pending and data.endswith(b"\n\n"):
             return data
+        if b"\n" not in data and b"\r" not in data:
+            return self._keep(data)
         # A boundary may straddle the old bytes and the new, by three at the most.
         tail = bytes(pending[-3:])
         end = _last_boundary(tail + data) - len(tail)
         if end <= 0:
-            pending += data
-            if len(pending) > MAX_EVENT_BYTES:
-                raise EventTooLarge
-            return b""
+            return self._keep(data)
         complete = bytes(pending) + data[:end] if pending else data[:end]
         pending[:] = data[end:]
         return complete
+
+    def _keep(self, data: bytes) -> bytes:
+        self._pending += data
+        if len(self._pending) > MAX_EVENT_BYTES:
+            raise EventTooLarge
+        return b""
+
+    def _without_mark(self, data: bytes) -> bytes:
+        """Return what ``data`` brings of the stream's text; it may be its beginning."""
+        beginning = bytes(self._pending) + data
+        self._pending.clear()
+        if len(beginning) < len(_BOM) and _BOM.startswith(beginning):
+            self._pending += beginning
+            return b""
+        self._begun = True
+        return beginning.removeprefix(_BOM)
 
     def flush(self) -> bytes:
         """Return what is left when the stream ends without a last blank line."""
@@ -79,7 +102,7 @@ def split(block: bytes) -> Iterator[bytes]:
 def data_of(event: bytes) -> bytes | None:
     """Return the joined ``data`` of ``event``; None if it has none (a comment)."""
     values = []
-    for line in _LINE_END.split(event.removeprefix(_BOM)):
+    for line in _LINE_END.split(event):
         name, _, value = line.partition(b":")
         if name == b"data":
             values.append(value.removeprefix(b" "))
