@@ -97,7 +97,7 @@ def message_of(view: AnswerView) -> MessageView:
 def parse_answer(body: bytes) -> Completion:
     """Return a whole answer. Raises one of ``UNREADABLE`` if it is none."""
     view = decode_answer(body)
-    if view.message is None and view.response is None:
+    if view.message is None and view.response is None and view.done is None:
         raise msgspec.ValidationError("the answer has no message")
     message = message_of(view)
     calls = calls_of(message.tool_calls or (), view.created_at, 0)

@@ -77,7 +77,7 @@ def _unknown(body: bytes, own: tuple[str, ...]) -> tuple[str, ...]:
         # To cut what is too long is the default.
         if name in own or bytes(value) == (b"true" if name == "truncate" else b"null"):
             continue
-        if name == "options" and bytes(value[:1]) == b"{":
+        if name == "options" and bytes(value).startswith(b"{"):
             unknown += (f"options.{option}" for option in _decode_members(value))
         elif bytes(value) != b"null":
             unknown.append(name)

@@ -328,7 +328,7 @@ def _json_format(raw: msgspec.Raw, used: dict[Feature, str]) -> JsonFormat | Non
     if bytes(raw) == b'"json"':
         used[Feature.JSON_MODE] = "format"
         return JsonFormat()
-    if bytes(raw[:1]) != b"{":
+    if not bytes(raw).startswith(b"{"):
         raise BadRequest("format is neither json nor a JSON schema", param="format")
     used[Feature.JSON_SCHEMA] = "format"
     return JsonFormat(schema=_decode_schema(raw))

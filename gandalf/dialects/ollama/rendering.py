@@ -74,7 +74,7 @@ class _Rendering:
             body["options"] = options
         body |= _logprobs(conversation)
         return Rendered(
-            body=_encode(body),
+            body=_encoded(body),
             approximated=frozenset(self._approximated),
             dropped=frozenset(self._dropped),
         )
@@ -186,6 +186,14 @@ class _Rendering:
         if level != effort:
             self._approximated.add(Feature.THINKING)
         return level
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    try:
+        return _encode(body)
+    except RecursionError as error:
+        # It could just be read: a few levels less deep than it is here.
+        raise BadRequest("a schema is nested too deeply") from error
 
 
 def _text(role: str, parts: Sequence[Part]) -> str:

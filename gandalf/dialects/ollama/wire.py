@@ -67,7 +67,7 @@ def arguments_text(raw: msgspec.Raw) -> str:
     if is_empty(raw):
         return "{}"
     # Some servers in front of Ollama send text, as OpenAI does.
-    if bytes(raw[:1]) == b'"':
+    if bytes(raw).startswith(b'"'):
         return _decode_text(raw)
     return bytes(raw).decode()
 
