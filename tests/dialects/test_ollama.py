@@ -157,12 +157,11 @@ def test_a_picture_in_base64_does_not_count_as_text():
     assert 1000 <= call.estimated_tokens < 1100
 
 
-def test_embeddings_need_an_input():
+def test_reads_calls_for_embeddings_also_those_that_only_load_the_model():
     call = read_call("embeddings", b'{"model":"e","input":["a","b"]}')
     assert (call.model, call.operation, call.stream) == ("e", "embeddings", False)
     assert read_call("legacy_embeddings", b'{"model":"e","prompt":"a"}').model == "e"
-    with pytest.raises(BadRequest):
-        read_call("embeddings", b'{"model":"e"}')
+    assert read_call("embeddings", b'{"model":"e"}').model == "e"
 
 
 def test_reads_the_requests_of_the_documentation():

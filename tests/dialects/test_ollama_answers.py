@@ -35,6 +35,7 @@ from gandalf.dialects.conversation import (
     ToolCallStarted,
     UsageReported,
 )
+from gandalf.dialects.translation import TranslatedStream
 from gandalf.domain.usage import TokenUsage
 from tests.fakes import ollama_format as fmt
 
@@ -687,6 +688,23 @@ def test_line_ends_of_other_kinds_in_the_text_do_not_break_the_official_client(t
 
     assert parts[0].message.content == parts[1].message.thinking == text
     assert parts[2].message.tool_calls[0].function.arguments == {"a": text}
+
+
+# Through the engine.
+
+
+def test_a_translated_stream_is_followed_to_its_end():
+    lines = fmt.chat_lines("Hel", "lo", counts=fmt.metrics(5, 3))
+    stream = TranslatedStream(ollama.stream_parser(), ollama.stream_renderer(GENERATE))
+
+    shown = b"".join(map(stream.feed, lines)) + stream.flush()
+
+    texts = [json.loads(line)["response"] for line in shown.splitlines()]
+    assert texts == ["Hel", "lo"]
+    assert stream.done
+    assert stream.finished(1)
+    assert stream.finish_reason == "stop"
+    assert json.loads(stream.ending)["eval_count"] == 3
 
 
 # Embeddings.

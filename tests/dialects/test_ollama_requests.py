@@ -25,6 +25,7 @@ from gandalf.dialects.conversation import (
     ToolChoice,
     ToolResult,
 )
+from gandalf.dialects.translation import translate_request
 from gandalf.domain.errors import BadRequest
 from gandalf.domain.model import Model
 
@@ -318,6 +319,12 @@ def test_what_has_no_place_is_named():
         "tools.function.strict",
     )
     assert (conversation.seed, conversation.max_tokens) == (None, None)
+
+
+def test_a_last_message_that_calls_tools_is_no_prefill():
+    call = {"function": {"name": "f"}}
+
+    assert parse_chat({"role": "assistant", "tool_calls": [call]}).used == {}
 
 
 def test_a_last_message_of_the_assistant_is_a_prefill():
@@ -616,6 +623,12 @@ def test_more_than_one_answer_is_refused():
     assert "n" not in render(wishing(n=1))[0]
 
 
+def test_no_messages_are_refused_for_ollama_would_only_load_the_model():
+    with pytest.raises(BadRequest) as refused:
+        render(wishing(messages=()))
+    assert refused.value.param == "messages"
+
+
 def test_redacted_thinking_is_lost_and_said_to_be():
     _, rendered = render(saying(Thinking(redacted="x"), role="assistant"))
 
@@ -826,6 +839,27 @@ def test_what_ollama_and_the_neutral_model_share_survives_both_ways(body):
     assert conversation.unknown == ()
 
 
+# Through the engine.
+
+
+def test_a_generation_reaches_a_chat_and_says_what_it_lost():
+    body = {"model": "m", "prompt": "x", "keep_alive": 0, "options": {"num_ctx": 8}}
+    call = ollama.read_call("generate", json.dumps(body).encode())
+
+    translated = translate_request(call, ollama, LLAMA, source=ollama, strict=False)
+
+    assert translated.operation == "chat"
+    assert json.loads(translated.body) == {
+        "model": "llama3.2",
+        "messages": [{"role": "user", "content": "x"}],
+        "stream": True,
+    }
+    assert translated.dropped == ("keep_alive", "options.num_ctx")
+    with pytest.raises(BadRequest) as refused:
+        translate_request(call, ollama, LLAMA, source=ollama, strict=True)
+    assert refused.value.param == "keep_alive"
+
+
 # Embeddings.
 
 
@@ -864,6 +898,7 @@ def test_reads_what_to_embed_the_old_way():
 @pytest.mark.parametrize(
     ("operation", "body"),
     [
+        ("embeddings", {"model": "e"}),
         ("embeddings", {"model": "e", "input": []}),
         ("embeddings", {"model": "e", "input": [1, 2]}),
         ("embeddings", {"model": "e", "input": None}),

@@ -6,6 +6,7 @@ calls       what a client asks for
 answers     a whole answer: what it says of itself, parsed and rendered
 streams     a stream: passed through untouched, parsed and rendered
 errors      what an upstream says, and what the gateway says
+requests    a request as it is written
 parsing     a request as a conversation
 rendering   a conversation as a request
 embeddings  both ways

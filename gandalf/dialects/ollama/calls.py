@@ -146,8 +146,6 @@ def _embeddings_call(operation: str, body: bytes) -> Call:
     else:
         view = _decode_embed(body)
         model, text = view.model, view.input
-        if not len(text):
-            raise BadRequest("input is missing", param="input")
     return Call(
         operation=operation,
         model=_named(model),

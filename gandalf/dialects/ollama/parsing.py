@@ -1,8 +1,5 @@
 """From a chat or a generation of Ollama's to a conversation.
 
-Source: https://docs.ollama.com/openapi.yaml, ``api/types.go`` of Ollama for what it
-does not show, https://docs.ollama.com/modelfile for the options.
-
 Calls of tools have no ids in what the official clients send back: they are numbered as
 they come, and a result belongs to the first call of its tool that has none yet.
 """
@@ -31,82 +28,21 @@ from gandalf.dialects.conversation import (
 from gandalf.dialects.ollama import wire
 from gandalf.dialects.ollama.calls import refusing_nonsense
 from gandalf.dialects.ollama.images import image_of
+from gandalf.dialects.ollama.requests import (
+    WHOLE_NUMBERS,
+    GenerateRequest,
+    MessageView,
+    Options,
+    Request,
+    ToolView,
+    decode_chat,
+    decode_generate,
+    decode_schema,
+    unknown_in,
+)
 from gandalf.domain.errors import BadRequest
 
 NAME = "ollama"
-
-
-class _Options(msgspec.Struct):
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: wire.Whole | None = None
-    min_p: float | None = None
-    seed: wire.Whole | None = None
-    num_predict: wire.Whole | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    repeat_penalty: float | None = None
-    stop: str | list[str] | None = None
-
-
-class _Message(msgspec.Struct):
-    role: str
-    content: str | None = None
-    thinking: str | None = None
-    images: list[str] | None = None
-    tool_calls: list[wire.ToolCall] | None = None
-    tool_name: str | None = None
-    tool_call_id: str | None = None
-
-
-class _ToolFunction(msgspec.Struct):
-    name: str
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-
-
-class _Tool(msgspec.Struct):
-    function: _ToolFunction
-    type: str | None = None
-
-
-class _Request(msgspec.Struct):
-    model: str
-    options: _Options | None = None
-    stream: bool | None = None
-    format: msgspec.Raw = wire.ABSENT
-    think: bool | str | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
-
-
-class _ChatRequest(_Request):
-    messages: list[_Message] | None = None
-    tools: list[_Tool] | None = None
-
-
-class _GenerateRequest(_Request):
-    prompt: str | None = None
-    system: str | None = None
-    images: list[str] | None = None
-    suffix: str | None = None
-    raw: bool | None = None
-    context: list[int] | None = None
-
-
-class _Names(msgspec.Struct):
-    """The names of what a request has, for those that we do not know."""
-
-    options: dict[str, msgspec.Raw] | None = None
-    messages: list[dict[str, msgspec.Raw]] | None = None
-    tools: list[dict[str, msgspec.Raw]] | None = None
-
-
-_decode_chat = msgspec.json.Decoder(_ChatRequest).decode
-_decode_generate = msgspec.json.Decoder(_GenerateRequest).decode
-_decode_names = msgspec.json.Decoder(_Names).decode
-_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_schema = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def parse_request(call: BaseCall) -> Conversation:
@@ -117,17 +53,17 @@ def parse_request(call: BaseCall) -> Conversation:
     """
     with refusing_nonsense():
         if call.operation == "generate":
-            request = _decode_generate(call.body)
+            request = decode_generate(call.body)
             return _conversation(call, request, _Prompt(request))
-        chat = _decode_chat(call.body)
+        chat = decode_chat(call.body)
         return _conversation(call, chat, _Messages(chat.messages or ()), chat.tools)
 
 
 def _conversation(
     call: BaseCall,
-    request: _Request,
+    request: Request,
     said: _Prompt | _Messages,
-    tools: Sequence[_Tool] | None = None,
+    tools: Sequence[ToolView] | None = None,
 ) -> Conversation:
     if not said.messages:
         raise BadRequest(
@@ -145,7 +81,7 @@ def _conversation(
         reasoning=_reasoning(request.think, used),
         stream=call.stream,
         used=used,
-        unknown=tuple(_unknown(call.body, request)),
+        unknown=tuple(unknown_in(call.body, request)),
         **_sampling(request, used),
     )
 
@@ -156,25 +92,24 @@ def _conversation(
 class _Prompt:
     """The one prompt of a generation, as messages."""
 
-    def __init__(self, request: _GenerateRequest) -> None:
+    def __init__(self, request: GenerateRequest) -> None:
         _refuse_what_is_no_chat(request)
         self.messages: list[Message] = []
         self.used: dict[Feature, str] = {}
+        if not request.prompt:
+            return
         if request.system:
             self.used[Feature.SYSTEM] = "system"
             self.messages.append(_message("system", [Text(text=request.system)]))
-        parts: list[Part] = list(map(image_of, request.images or ()))
-        if parts:
+        images = request.images or ()
+        if images:
             self.used[Feature.IMAGE_DATA] = "images"
-            _refuse_unknown_types(request.images or (), "images")
-        if request.prompt:
-            parts.insert(0, Text(text=request.prompt))
-            self.messages.append(_message("user", parts))
-        else:
-            self.messages.clear()
+            _refuse_unknown_types(images, "images")
+        parts = [Text(text=request.prompt), *map(image_of, images)]
+        self.messages.append(_message("user", parts))
 
 
-def _refuse_what_is_no_chat(request: _GenerateRequest) -> None:
+def _refuse_what_is_no_chat(request: GenerateRequest) -> None:
     """Refuse what would change the answer's very nature if it were left out."""
     for name, there in (
         ("suffix", bool(request.suffix)),
@@ -192,7 +127,7 @@ def _refuse_what_is_no_chat(request: _GenerateRequest) -> None:
 class _Messages:
     """The messages of a chat, each result of a tool with the id of its call."""
 
-    def __init__(self, messages: Sequence[_Message]) -> None:
+    def __init__(self, messages: Sequence[MessageView]) -> None:
         self.messages: list[Message] = []
         self.used: dict[Feature, str] = {}
         self._open: list[ToolCall] = []
@@ -205,10 +140,10 @@ class _Messages:
         for place, message in enumerate(messages):
             self._add(place, message)
         self._close_results()
-        if self.messages and self.messages[-1].role == "assistant":
+        if messages and _is_prefill(messages[-1]):
             self.used[Feature.PREFILL] = "messages"
 
-    def _add(self, place: int, message: _Message) -> None:
+    def _add(self, place: int, message: MessageView) -> None:
         role = message.role.lower()
         if role == "tool":
             self._results.append(self._result(place, message))
@@ -232,7 +167,7 @@ class _Messages:
         if self._begun:
             self.used[Feature.LATE_SYSTEM] = "messages.role"
 
-    def _parts(self, place: int, message: _Message) -> list[Part]:
+    def _parts(self, place: int, message: MessageView) -> list[Part]:
         parts: list[Part] = []
         if message.thinking:
             self.used[Feature.THINKING_HISTORY] = "messages.thinking"
@@ -244,7 +179,7 @@ class _Messages:
             parts.append(self._call(call))
         return parts
 
-    def _images(self, place: int, message: _Message) -> list[Part]:
+    def _images(self, place: int, message: MessageView) -> list[Part]:
         if not message.images:
             return []
         self.used[Feature.IMAGE_DATA] = "messages.images"
@@ -261,7 +196,7 @@ class _Messages:
         self._open.append(made)
         return made
 
-    def _result(self, place: int, message: _Message) -> ToolResult:
+    def _result(self, place: int, message: MessageView) -> ToolResult:
         self._begun = True
         call = self._answered(message)
         images = self._images(place, message)
@@ -274,7 +209,7 @@ class _Messages:
             parts=(*text, *images),  # type: ignore[arg-type] # images are Media
         )
 
-    def _answered(self, message: _Message) -> ToolCall | None:
+    def _answered(self, message: MessageView) -> ToolCall | None:
         """Return the call that ``message`` is the result of; it has one then."""
         for call in self._open:
             if message.tool_call_id:
@@ -296,6 +231,10 @@ class _Messages:
             self._results = []
 
 
+def _is_prefill(message: MessageView) -> bool:
+    return message.role.lower() == "assistant" and not message.tool_calls
+
+
 def _message(role: str, parts: Iterable[Part]) -> Message:
     return Message(role=role, parts=tuple(parts))
 
@@ -313,7 +252,7 @@ def _refuse_unknown_types(images: Sequence[str], param: str) -> None:
 # Tools and wishes.
 
 
-def _tool(tool: _Tool) -> Tool:
+def _tool(tool: ToolView) -> Tool:
     function = tool.function
     return Tool(
         name=function.name,
@@ -331,7 +270,7 @@ def _json_format(raw: msgspec.Raw, used: dict[Feature, str]) -> JsonFormat | Non
     if not bytes(raw).startswith(b"{"):
         raise BadRequest("format is neither json nor a JSON schema", param="format")
     used[Feature.JSON_SCHEMA] = "format"
-    return JsonFormat(schema=_decode_schema(raw))
+    return JsonFormat(schema=decode_schema(raw))
 
 
 def _reasoning(think: bool | str | None, used: dict[Feature, str]) -> Reasoning | None:
@@ -353,23 +292,17 @@ _NUMBERS = (
     ("frequency_penalty", Feature.FREQUENCY_PENALTY),
     ("repeat_penalty", Feature.REPEAT_PENALTY),
 )
-# Options that are whole numbers, and what each begins with to mean something.
-_WHOLE_NUMBERS = (
-    ("top_k", "top_k", Feature.TOP_K, 1),
-    ("seed", "seed", Feature.SEED, 0),
-    ("num_predict", "max_tokens", Feature.MAX_TOKENS, 1),
-)
 
 
-def _sampling(request: _Request, used: dict[Feature, str]) -> dict[str, Any]:
+def _sampling(request: Request, used: dict[Feature, str]) -> dict[str, Any]:
     """Return the fields of a conversation that say how to pick tokens."""
-    options = request.options or _Options()
+    options = request.options or Options()
     fields: dict[str, Any] = {}
     for name, feature in _NUMBERS:
         if (value := getattr(options, name)) is not None:
             fields[name] = value
             used[feature] = f"options.{name}"
-    for name, field, feature, least in _WHOLE_NUMBERS:
+    for name, field, feature, least in WHOLE_NUMBERS:
         value = getattr(options, name)
         if value is not None and value >= least:
             fields[field] = int(value)
@@ -382,64 +315,3 @@ def _sampling(request: _Request, used: dict[Feature, str]) -> dict[str, Any]:
         fields["logprobs"] = True
         fields["top_logprobs"] = request.top_logprobs
     return fields
-
-
-# What has no place.
-
-_MESSAGE_NAMES = frozenset(_Message.__struct_fields__)
-_TOOL_NAMES = frozenset(_Tool.__struct_fields__)
-_FUNCTION_NAMES = frozenset(_ToolFunction.__struct_fields__)
-# Values that say what is so anyway.
-_NOTHING = (b"null", b"false", b'""', b"[]")
-_DEFAULTS = {
-    "truncate": (b"null", b"true"),
-    "shift": (b"null", b"true"),
-    # A seed at random, and no limit.
-    "seed": (b"null", b"-1"),
-    "num_predict": (b"null", b"-1"),
-}
-
-
-def _unknown(body: bytes, request: _Request) -> list[str]:
-    """Return the names of what is in ``body`` and has no place in a conversation."""
-    own = frozenset(request.__struct_fields__)
-    found = [
-        name
-        for name, value in _decode_members(body).items()
-        if name not in own and bytes(value) not in _DEFAULTS.get(name, _NOTHING)
-    ]
-    names = _decode_names(body)
-    tools = names.tools or ()
-    functions = [_decode_members(tool["function"]) for tool in tools]
-    found += _unknown_options(names.options or {}, request.options or _Options())
-    found += _beyond("messages", names.messages or (), _MESSAGE_NAMES)
-    found += _beyond("tools", tools, _TOOL_NAMES)
-    found += _beyond("tools.function", functions, _FUNCTION_NAMES)
-    return list(dict.fromkeys(found))
-
-
-def _unknown_options(there: dict[str, msgspec.Raw], options: _Options) -> list[str]:
-    unknown = []
-    for name, value in there.items():
-        if bytes(value) in _DEFAULTS.get(name, (b"null",)):
-            continue
-        if name not in options.__struct_fields__ or _means_otherwise(name, options):
-            unknown.append(f"options.{name}")
-    return unknown
-
-
-def _means_otherwise(name: str, options: _Options) -> bool:
-    """Whether a number means what only Ollama knows: to fill the context, say."""
-    least = {name: least for name, _, _, least in _WHOLE_NUMBERS}.get(name)
-    return least is not None and getattr(options, name) < least
-
-
-def _beyond(
-    field: str, objects: Iterable[dict[str, msgspec.Raw]], own: frozenset[str]
-) -> list[str]:
-    return [
-        f"{field}.{name}"
-        for each in objects
-        for name, value in each.items()
-        if name not in own and bytes(value) != b"null"
-    ]

@@ -59,6 +59,9 @@ class _Rendering:
         conversation = self._conversation
         if conversation.n is not None and conversation.n > 1:
             raise BadRequest("Ollama gives one answer at a time", param="n")
+        if not conversation.messages:
+            # It would load the model, and answer with nothing.
+            raise BadRequest("there are no messages", param="messages")
         body: dict[str, Any] = {
             "model": self._model.name,
             "messages": self._messages(conversation.messages),
