@@ -2,11 +2,15 @@ import pytest
 
 from gandalf.config import Provider as ProviderConfig
 from gandalf.dialects import ollama
-from gandalf.domain.errors import BadRequest
+from gandalf.domain.errors import BadRequest, UpstreamError
 from gandalf.domain.model import Model
 from gandalf.domain.secret import Secret
-from gandalf.providers.base import Ask
+from gandalf.domain.usage import TokenUsage
+from gandalf.pipeline.stream_body import StreamBody
+from gandalf.providers.base import Ask, Watch
 from gandalf.providers.ollama import Ollama
+from tests.fakes import ollama_format as fmt
+from tests.pipeline.builders import a_chat_body, an_exchange
 
 
 def provider(**fields):
@@ -81,3 +85,64 @@ def test_it_speaks_ollamas_dialect_in_lines_of_json():
     assert local.stream_content_type == b"application/x-ndjson"
     assert local.stream_framing is None
     assert local.model("m") == Model(name="m")
+
+
+# Its streams, as the pipeline passes them on.
+
+
+class Response:
+    """The pieces of a body, which then ends."""
+
+    status = 200
+    headers = ()
+
+    def __init__(self, pieces):
+        self._pieces = list(pieces)
+
+    async def receive(self):
+        return self._pieces.pop(0) if self._pieces else b""
+
+    def close(self):
+        pass
+
+
+def a_stream(*pieces):
+    exchange = an_exchange(a_chat_body(stream=True))
+    follower = ollama.AnswerStream()
+    body = StreamBody(exchange, provider(), Response(pieces), follower, Watch())
+    return body, exchange
+
+
+async def read(body):
+    pieces = []
+    while piece := await body.receive():
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def test_a_stream_is_complete_with_its_last_line_and_that_one_comes_last():
+    lines = fmt.chat_lines("Hel", "lo", counts=fmt.metrics(5, 3))
+    body, exchange = a_stream(*lines)
+
+    await body.wait_content()
+    shown = await read(body)
+    body.note(exchange)
+
+    assert shown == b"".join(lines[:-1])
+    assert body.ending == lines[-1]
+    assert exchange.usage == TokenUsage(input=5, output=3)
+    assert exchange.finish_reason == "stop"
+
+
+async def test_a_stream_without_its_last_line_is_an_error():
+    body, _ = a_stream(*fmt.chat_lines("Hel", "lo", done=False))
+
+    with pytest.raises(UpstreamError, match="early"):
+        await read(body)
+
+
+async def test_an_error_before_any_content_leaves_time_for_another_upstream():
+    body, _ = a_stream(fmt.line(fmt.piece("")), fmt.error("no memory") + b"\n")
+
+    with pytest.raises(UpstreamError, match="no memory"):
+        await body.wait_content()

@@ -16,6 +16,7 @@ from gandalf.dialects.conversation import (
     Conversation,
     Feature,
     JsonFormat,
+    Media,
     Message,
     Part,
     Reasoning,
@@ -105,7 +106,7 @@ class _Prompt:
         if images:
             self.used[Feature.IMAGE_DATA] = "images"
             _refuse_unknown_types(images, "images")
-        parts = [Text(text=request.prompt), *map(image_of, images)]
+        parts: list[Part] = [Text(text=request.prompt), *map(image_of, images)]
         self.messages.append(_message("user", parts))
 
 
@@ -179,7 +180,7 @@ class _Messages:
             parts.append(self._call(call))
         return parts
 
-    def _images(self, place: int, message: MessageView) -> list[Part]:
+    def _images(self, place: int, message: MessageView) -> list[Media]:
         if not message.images:
             return []
         self.used[Feature.IMAGE_DATA] = "messages.images"
@@ -206,7 +207,7 @@ class _Messages:
         return ToolResult(
             call_id=message.tool_call_id or (call.id if call else self._fresh_id()),
             name=message.tool_name or (call.name if call else None),
-            parts=(*text, *images),  # type: ignore[arg-type] # images are Media
+            parts=(*text, *images),
         )
 
     def _answered(self, message: MessageView) -> ToolCall | None:
