@@ -1,0 +1,125 @@
+"""What a client asks for: messages, and the count of their tokens.
+
+Source: https://platform.claude.com/docs/en/api/messages/create and
+.../messages/count_tokens. Unlike elsewhere, ``max_tokens`` must be there.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gandalf.dialects import json_object
+from gandalf.dialects.base import UNREADABLE
+from gandalf.dialects.base import Call as BaseCall
+from gandalf.dialects.estimate import estimate_tokens
+from gandalf.domain.errors import BadRequest
+
+_NOTHING = msgspec.Raw(b"")
+
+
+class _CountView(msgspec.Struct):
+    model: str
+    messages: msgspec.Raw
+    system: msgspec.Raw = _NOTHING
+    tools: msgspec.Raw = _NOTHING
+
+
+class _MessagesView(_CountView, kw_only=True):
+    max_tokens: int
+    stream: bool | None = None
+    temperature: float | None = None
+
+
+GOVERNED = json_object.Governed(
+    "model", "stream", "max_tokens", "messages", "system", "temperature"
+)
+
+_decode_messages = msgspec.json.Decoder(_MessagesView).decode
+_decode_count = msgspec.json.Decoder(_CountView).decode
+
+
+class Call(BaseCall, kw_only=True):
+    """A call of Anthropic's, with the places of what may have to change in it."""
+
+    members: dict[str, json_object.Span]
+
+    def body_for(self, model: str) -> bytes:
+        """Return the client's body; only the model name may be another."""
+        if model == self.model:
+            return self.body
+        start = self.members["model"].start
+        span = json_object.Span(start, json_object.value_end(self.body, start))
+        return json_object.splice(self.body, [(span, msgspec.json.encode(model))])
+
+
+def read_call(
+    operation: str, body: bytes, model: str = "", *, stream: bool = False
+) -> Call:
+    """Return what ``body`` asks for; nothing of it is in the URL.
+
+    Raises:
+        BadRequest: It is not JSON, lacks what every call has, has it in the wrong
+            type, or says twice what may be said once.
+    """
+    try:
+        if operation == "count_tokens":
+            return _count_call(body)
+        return _messages_call(body)
+    except msgspec.ValidationError as error:
+        raise refusal(error) from error
+    except UNREADABLE as error:
+        raise unreadable(error) from error
+
+
+def refusal(error: msgspec.ValidationError) -> BadRequest:
+    """Return what tells the client which field is wrong, and how."""
+    return BadRequest(str(error), param=_param_of(str(error)))
+
+
+def unreadable(error: Exception) -> BadRequest:
+    """Return what tells the client that its body is no JSON."""
+    reason = "nested too deeply" if isinstance(error, RecursionError) else error
+    return BadRequest(f"the body is not valid JSON: {reason}", code="invalid_json")
+
+
+def _messages_call(body: bytes) -> Call:
+    view = _decode_messages(body)
+    return Call(
+        operation="chat",
+        model=_named(view.model),
+        body=body,
+        members=GOVERNED.members(body),
+        stream=bool(view.stream),
+        temperature=view.temperature,
+        max_tokens=view.max_tokens,
+        estimated_tokens=_estimated(view),
+    )
+
+
+def _count_call(body: bytes) -> Call:
+    view = _decode_count(body)
+    return Call(
+        operation="count_tokens",
+        model=_named(view.model),
+        body=body,
+        members=GOVERNED.members(body),
+        estimated_tokens=_estimated(view),
+    )
+
+
+def _estimated(view: _CountView) -> int:
+    return estimate_tokens(view.messages) + (len(view.system) + len(view.tools)) // 4
+
+
+def _named(model: str) -> str:
+    if not model:
+        raise BadRequest("model is empty", param="model")
+    return model
+
+
+def _param_of(message: str) -> str | None:
+    """Return the field a msgspec message speaks of (``... - at `$.stream```)."""
+    if "missing required field" in message:
+        return message.rpartition("field `")[2].partition("`")[0]
+    path = message.rpartition("`$.")[2] if "`$." in message else ""
+    return path.removesuffix("`") or None
