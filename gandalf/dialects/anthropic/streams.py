@@ -83,14 +83,13 @@ class MessagesStream:
         return self.finish_reason is not None and choices <= 1
 
     def _takes(self, event: bytes) -> bytes:
-        if self.content_seen and _is_content(event):
-            return event
-        return event if self._keeps(event) else b""
+        if self.done or self.failed is not None:
+            return b""
+        plain = self.content_seen and _is_content(event)
+        return event if plain or self._keeps(event) else b""
 
     def _keeps(self, event: bytes) -> bool:
         """Note what ``event`` says; return whether the client gets it."""
-        if self.done or self.failed is not None:
-            return False
         data = data_of(event)
         if data is None:
             return True
