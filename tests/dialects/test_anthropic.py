@@ -116,16 +116,19 @@ def test_usage_is_split_into_disjoint_classes():
     answer = read_answer(
         "chat",
         fmt.message(
-            usage=fmt.usage(
-                10, 50, cached=30, written_5m=7, written_1h=5, thinking=20
-            ),
+            usage=fmt.usage(10, 50, cached=30, written_5m=7, written_1h=5, thinking=20),
             stop_reason="max_tokens",
         ),
     )
 
     assert answer.finish_reason == "max_tokens"
     assert answer.usage == TokenUsage(
-        input=10, cache_read=30, cache_write=7, cache_write_1h=5, output=30, reasoning=20
+        input=10,
+        cache_read=30,
+        cache_write=7,
+        cache_write_1h=5,
+        output=30,
+        reasoning=20,
     )
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (52, 50)
 
@@ -155,9 +158,7 @@ def test_what_is_not_an_answer_is_not_taken_for_one(body):
 def test_an_error_with_status_200_is_seen():
     answer = read_answer("chat", fmt.error("later", type="overloaded_error"))
 
-    assert answer.failed == Failed(
-        message="later", code="overloaded_error", status=529
-    )
+    assert answer.failed == Failed(message="later", code="overloaded_error", status=529)
 
 
 # Streams.

@@ -207,7 +207,12 @@ def test_a_foreign_answer_is_a_message_that_the_sdk_takes():
         {"type": "text", "text": "I will not."},
         {"type": "text", "text": "x"},
         {"type": "tool_use", "id": "c1", "name": "f", "input": {}},
-        {"type": "tool_use", "id": "c2", "name": "g", "input": {"arguments": "not json"}},
+        {
+            "type": "tool_use",
+            "id": "c2",
+            "name": "g",
+            "input": {"arguments": "not json"},
+        },
     ]
     assert said["usage"] == {"input_tokens": 4, "output_tokens": 2}
 
@@ -246,9 +251,7 @@ def test_the_documented_stream_with_a_tool_call():
     calls = [e for e in events if isinstance(e, ToolCallStarted)]
     arguments = "".join(e.arguments for e in events if isinstance(e, ToolCallDelta))
     assert calls == [
-        ToolCallStarted(
-            call=0, id="toolu_01T1x1fJ34qAmk2tNTrN7Up6", name="get_weather"
-        )
+        ToolCallStarted(call=0, id="toolu_01T1x1fJ34qAmk2tNTrN7Up6", name="get_weather")
     ]
     assert arguments == '{"location": "San Francisco, CA", "unit": "fahrenheit"}'
     assert events[-3:] == [
@@ -339,7 +342,7 @@ RECORDED = b"".join(
         fmt.redacted_thinking(),
         fmt.text("Ünïcödé " * 3, citations=[CITED]),
         fmt.tool_use(),
-        fmt.tool_use("g", {"x": "\\\" }{"}, "t2"),
+        fmt.tool_use("g", {"x": '\\" }{'}, "t2"),
         stop_reason="tool_use",
         usage=fmt.usage(5, 6, cached=1, written_1h=4, thinking=2),
     )
@@ -409,7 +412,9 @@ def parts_of(events):
                 at = calls[event.call]
                 call = parts[at]
                 parts[at] = ToolCall(
-                    id=call.id, name=call.name, arguments=call.arguments + event.arguments
+                    id=call.id,
+                    name=call.name,
+                    arguments=call.arguments + event.arguments,
                 )
     return merged(parts)
 
@@ -431,7 +436,11 @@ counts = st.integers(0, 1000)
     st.lists(blocks, min_size=1, max_size=6),
     st.integers(1, 5),
     st.builds(
-        fmt.usage, counts, counts.map(lambda n: n + 1000), cached=counts, written_1h=counts
+        fmt.usage,
+        counts,
+        counts.map(lambda n: n + 1000),
+        cached=counts,
+        written_1h=counts,
     ),
 )
 def test_streamed_and_whole_answers_say_the_same(content, pieces, usage):
@@ -442,9 +451,10 @@ def test_streamed_and_whole_answers_say_the_same(content, pieces, usage):
 
     assert parts_of(events) == merged(whole.choices[0].parts)
     assert [e.usage for e in events if isinstance(e, UsageReported)][-1] == whole.usage
-    assert accumulated(rendered(events))["content"] == accumulated(
-        rendered(events, at_once=True)
-    )["content"]
+    assert (
+        accumulated(rendered(events))["content"]
+        == accumulated(rendered(events, at_once=True))["content"]
+    )
     blocks_are_in_order(rendered(events))
 
 
@@ -582,7 +592,9 @@ def pieces_of(text, size=3):
 
 json_values = st.recursive(
     st.one_of(st.none(), st.integers(), texts),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3)
+    ),
     max_leaves=6,
 )
 

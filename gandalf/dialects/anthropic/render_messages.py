@@ -106,10 +106,11 @@ class _Rendering:
             raise BadRequest("no message says anything", param="messages")
         if self._turns[0].role != "user":
             self._turns.insert(0, Turn("user", [dict(_NOTHING_SAID)]))
+        begun = self._turns[-1].role == "assistant"
         self._turns = _with_results_in_place(self._turns, self._losses)
         self._turns = self._with_system_in_place()
         if self._turns[-1].role == "assistant":
-            self._end_with_assistant()
+            self._end_with_assistant(begun=begun)
         return Rendered(self._system, self._turns)
 
     def _add_turn(self, role: str, blocks: list[Block]) -> None:
@@ -139,13 +140,17 @@ class _Rendering:
                 placed.append(turn)
         return _joined(placed)
 
-    def _end_with_assistant(self) -> None:
-        last = self._turns[-1]
-        if not self._rules.prefill:
-            self._losses.approximated.add(Feature.PREFILL)
+    def _end_with_assistant(self, *, begun: bool) -> None:
+        """Have the model go on with the last turn, or say that it shall.
+
+        Args:
+            begun: Whether it was the last turn before results went to their calls.
+        """
+        if not begun or not self._rules.prefill:
+            self._losses.approximated.add(Feature.PREFILL if begun else Feature.TOOLS)
             self._turns.append(Turn("user", [dict(_GO_ON)]))
             return
-        block = last.blocks[-1]
+        block = self._turns[-1].blocks[-1]
         if block["type"] == "text" and block["text"] != block["text"].rstrip():
             # A prefill that ends in white space is refused.
             block["text"] = block["text"].rstrip()
