@@ -701,3 +701,24 @@ def test_signatures_of_parts_come_back_from_a_stream_too():
     blocks_are_in_order(stream)
     assert message.parts == SIGNED
     assert message.signature == "sig of text"
+
+
+# Whatever comes.
+
+
+@given(st.binary(max_size=200), st.integers(0, len(RECORDED)))
+def test_noise_in_a_stream_never_breaks_its_parser(noise, at):
+    parse(RECORDED[:at] + noise + RECORDED[at:], [at, at + len(noise)])
+
+
+@given(
+    st.sampled_from(
+        ["delta", "content_block", "message", "usage", "error", "index", "type"]
+    ),
+    st.one_of(st.none(), st.integers(), st.text(), st.lists(st.integers())),
+    st.sampled_from(["content_block_delta", "content_block_start", "message_delta"]),
+)
+def test_events_of_whatever_shape_never_break_their_parser(field, value, kind):
+    said = json.dumps({"type": kind, "index": 0, field: value}).encode()
+
+    parse(b"event: x\ndata: %b\n\n" % said)

@@ -5,6 +5,7 @@ refuses from the pages that ``gandalf.dialects.anthropic.models`` lists.
 """
 
 import base64
+import contextlib
 import json
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gandalf.dialects import anthropic, signatures
+from gandalf.dialects.anthropic.models import rules_of
 from gandalf.dialects.conversation import (
     CacheMark,
     Conversation,
@@ -723,6 +725,38 @@ def test_results_after_another_turn_go_back_to_their_calls():
     assert rendered.approximated == {Feature.TOOLS}
 
 
+def test_a_turn_of_nothing_but_moved_results_leaves_no_gap():
+    history = (
+        user("x"),
+        assistant(ToolCall(id="a", name="f", arguments="{}")),
+        user("well?"),
+        assistant("wait"),
+        user(ToolResult(call_id="a", parts=(Text(text="A"),))),
+        message("system", "s"),
+        assistant("done"),
+        user("y"),
+    )
+    body, rendered = render(conversation(*history), ADAPTIVE)
+
+    assert [m["role"] for m in body["messages"]] == [
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+        "user",
+    ]
+    assert body["messages"][3]["content"] == [text("wait"), text("done")]
+    assert body["system"] == [text("s")]
+    assert rendered.approximated == {Feature.LATE_SYSTEM}
+
+
+def test_a_last_call_without_a_result_gets_one():
+    said, _ = turns(user("x"), assistant(ToolCall(id="a", name="f", arguments="{}")))
+
+    assert said[-1][0] == "user"
+    assert said[-1][1][0]["is_error"]
+
+
 def test_a_call_without_a_result_is_said_to_have_failed():
     said, rendered = turns(
         user("x"),
@@ -960,13 +994,14 @@ def test_late_system_messages_wait_for_the_end_of_the_users_turn():
     assert rendered.approximated == {Feature.LATE_SYSTEM}
 
 
-def test_a_system_message_after_everything_moves_to_the_top():
+@pytest.mark.parametrize("model", [OLD, ADAPTIVE])
+def test_a_system_message_after_everything_moves_to_the_top(model):
     body, rendered = render(
-        conversation(user("x"), assistant("y"), message("system", "z")), OLD
+        conversation(user("x"), assistant("y"), message("system", "z")), model
     )
 
     assert body["system"] == [text("z")]
-    assert rendered.approximated == {Feature.LATE_SYSTEM}
+    assert Feature.LATE_SYSTEM in rendered.approximated
 
 
 # Rendering: prefill.
@@ -1239,6 +1274,43 @@ def test_what_is_known_of_a_model_goes_before_its_name():
     assert "thinking" not in body
     assert rendered.json_tool
     assert rendered.dropped == {Feature.TEMPERATURE, Feature.THINKING}
+
+
+@pytest.mark.parametrize(
+    ("name", "adaptive", "budget", "sampling", "prefill", "forcing", "late", "schemas"),
+    [
+        ("claude-3-haiku-20240307", 0, 0, 1, 1, 1, 0, 0),
+        ("claude-2.1", 1, 1, 1, 1, 1, 0, 0),
+        ("claude-3-7-sonnet-latest", 0, 1, 1, 1, 1, 0, 0),
+        ("claude-sonnet-4@20250514", 0, 1, 1, 1, 1, 0, 0),
+        ("claude-opus-4-1-20250805", 0, 1, 1, 1, 1, 0, 0),
+        ("us.anthropic.claude-haiku-4-5-20251001-v1:0", 0, 1, 1, 1, 1, 0, 1),
+        ("anthropic/claude-opus-4.6", 1, 1, 1, 0, 1, 0, 1),
+        ("claude-mythos-preview", 1, 1, 1, 0, 1, 0, 1),
+        ("claude-opus-4-7", 1, 0, 0, 0, 1, 0, 1),
+        ("claude-opus-4-8", 1, 0, 0, 0, 1, 1, 1),
+        ("claude-sonnet-5", 1, 0, 0, 0, 1, 0, 1),
+        ("claude-fable-5", 1, 0, 0, 0, 1, 1, 1),
+        ("claude-fable-5-2", 1, 0, 0, 0, 0, 1, 1),
+        ("claude-sonnet-5-5", 1, 0, 0, 0, 0, 1, 1),
+        ("claude-haiku-5-5", 1, 0, 0, 0, 1, 1, 1),
+        ("claude-opus-6-20270101", 1, 0, 0, 0, 0, 1, 1),
+    ],
+)
+def test_the_table_of_models(
+    name, adaptive, budget, sampling, prefill, forcing, late, schemas
+):
+    rules = rules_of(Model(name=name))
+
+    assert [
+        rules.adaptive,
+        rules.budget,
+        rules.sampling,
+        rules.prefill,
+        rules.forcing,
+        rules.late_system,
+        rules.schemas,
+    ] == list(map(bool, (adaptive, budget, sampling, prefill, forcing, late, schemas)))
 
 
 # Rendering: tools.
@@ -1679,3 +1751,63 @@ def test_a_conversation_comes_back_from_its_request_as_it_was(asked):
     assert again.unknown == ()
     twice = anthropic.render_request(again, Model(name=BOTH))
     assert twice.body == rendered.body
+
+
+# Whatever comes.
+
+anything = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.sampled_from(
+            ["text", "tool_use", "tool_result", "user", "system", "base64"]
+        ),
+        words,
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.one_of(
+                st.sampled_from(
+                    ["type", "role", "content", "text", "source", "input", "id", "name"]
+                ),
+                words,
+            ),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=8,
+)
+fields = st.sampled_from(
+    [
+        "messages",
+        "system",
+        "tools",
+        "tool_choice",
+        "thinking",
+        "output_config",
+        "metadata",
+        "cache_control",
+        "stop_sequences",
+        "temperature",
+    ]
+)
+
+
+@given(fields, anything)
+def test_a_request_of_whatever_shape_is_served_or_refused(field, value):
+    body = {"model": "m", "max_tokens": 1, "messages": [HI], field: value}
+
+    with contextlib.suppress(BadRequest):
+        call = anthropic.read_call("chat", json.dumps(body).encode())
+        render(anthropic.parse_request(call))
+
+
+@given(anything, st.sampled_from(["user", "assistant"]))
+def test_blocks_of_whatever_shape_are_served_or_refused(block, role):
+    with contextlib.suppress(BadRequest):
+        asked = parsed(messages=[{"role": role, "content": [block]}])
+        render(asked, ADAPTIVE)

@@ -112,7 +112,7 @@ class Parser:
             call = self._calls[said.index] = len(self._calls)
             parsed.append(ToolCallStarted(call=call, id=block.id, name=block.name))
             if bytes(block.input) not in _EMPTY:
-                self._inputs[said.index] = bytes(block.input).decode()
+                self._inputs[said.index] = bytes(block.input).decode(errors="replace")
         elif block.type == "thinking":
             if block.thinking:
                 parsed.append(ThinkingDelta(text=block.thinking))

@@ -205,10 +205,8 @@ def _with_results_in_place(turns: list[Turn], losses: Losses) -> list[Turn]:
     owed: list[Block] = []
     for number, turn in enumerate(turns):
         rest = [b for b in turn.blocks if b["type"] != "tool_result"]
-        if owed and turn.role != "user":
-            placed.append(Turn("user", owed))
-            owed = []
         if owed or rest:
+            # After an assistant's turn comes a user's, or nothing.
             placed.append(Turn(turn.role, [*owed, *rest]))
         owed = _all_results(turn, results.get(number, []), losses)
     if owed:
