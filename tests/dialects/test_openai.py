@@ -288,3 +288,47 @@ def test_the_upstreams_own_refusal_is_relayed_as_it_is():
 )
 def test_reads_the_message_of_an_upstream_error(body, message):
     assert openai.read_error(body)[0] == message
+
+
+# Legacy completions.
+
+
+@pytest.mark.parametrize(
+    ("prompt", "choices", "tokens"),
+    [
+        ("Say this is a test", 2, 4),
+        (["one prompt", "another"], 4, 3),
+        ([1212, 318, 257, 1332], 2, 4),
+        ([[1212, 318], [257, 1332, 13]], 4, 5),
+        ([], 2, 1),
+        (None, 2, 1),
+    ],
+)
+def test_a_legacy_completion_has_an_answer_for_each_prompt(prompt, choices, tokens):
+    body = json.dumps({"model": "m", "prompt": prompt, "n": 2, "stream": True})
+
+    call = read_call("completions", body.encode())
+
+    assert (call.operation, call.n, call.estimated_tokens) == (
+        "completions",
+        choices,
+        tokens,
+    )
+    assert b'"include_usage":true' in call.body_for("other")
+
+
+def test_a_legacy_completion_passes_through_with_its_usage_read():
+    def text(text, finish=None):
+        choice = {"text": text, "index": 0, "logprobs": None, "finish_reason": finish}
+        body = {"id": "c", "object": "text_completion", "choices": [choice]}
+        return b"data: %b\n\n" % json.dumps(body).encode()
+
+    call = read_call("completions", b'{"model":"m","prompt":"x","stream":true}')
+    stream = openai.follow(call)
+
+    out = stream.feed(text("a") + text("b") + text("", "length") + USAGE + DONE)
+
+    assert out == text("a") + text("b") + text("", "length")
+    assert stream.content_seen
+    assert stream.done
+    assert (stream.finish_reason, stream.usage.input) == ("length", 7)

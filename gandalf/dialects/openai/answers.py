@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gandalf.dialects.base import UNREADABLE, Answer
+from gandalf.dialects.base import Answer
 from gandalf.dialects.conversation import Failed
 from gandalf.dialects.openai.errors import failed_of
 from gandalf.domain.usage import TokenUsage
@@ -31,6 +31,8 @@ class _ChoiceView(msgspec.Struct):
     index: int = 0
     finish_reason: str | None = None
     delta: dict[str, msgspec.Raw] | None = None
+    text: str | None = None
+    """Of a legacy completion."""
 
 
 class AnswerView(msgspec.Struct):
@@ -42,12 +44,9 @@ class AnswerView(msgspec.Struct):
 decode_answer = msgspec.json.Decoder(AnswerView).decode
 
 
-def read_answer(operation: str, body: bytes) -> Answer | None:
-    """Return what a whole answer says of itself; None if it is no answer at all."""
-    try:
-        view = decode_answer(body)
-    except UNREADABLE:
-        return None
+def choices_answer(body: bytes) -> Answer:
+    """Return what a whole answer says of itself. Raises UNREADABLE if it is none."""
+    view = decode_answer(body)
     return Answer(
         usage=tokens_of(view.usage),
         finish_reason=view.choices[0].finish_reason if view.choices else None,

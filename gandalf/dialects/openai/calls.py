@@ -1,11 +1,10 @@
-"""What a client asks for: chat completions and embeddings."""
+"""What a client asks for: chat completions, legacy completions and embeddings."""
 
 from __future__ import annotations
 
 import msgspec
 
 from gandalf.dialects import json_object
-from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.base import Call as BaseCall
 from gandalf.dialects.estimate import estimate_tokens
 from gandalf.domain.errors import BadRequest
@@ -26,6 +25,19 @@ class _ChatView(msgspec.Struct):
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     tools: msgspec.Raw = msgspec.Raw(b"")
+    functions: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _CompletionsView(msgspec.Struct):
+    model: str
+    # One prompt or many, each a text or tokens.
+    prompt: str | list[str | int | list[int]] | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    n: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
 
 
 class _EmbeddingsView(msgspec.Struct):
@@ -43,11 +55,15 @@ GOVERNED = json_object.Governed(
     "temperature",
     "seed",
     "messages",
+    "prompt",
     "input",
 )
 
 _decode_chat = msgspec.json.Decoder(_ChatView).decode
+_decode_completions = msgspec.json.Decoder(_CompletionsView).decode
 _decode_embeddings = msgspec.json.Decoder(_EmbeddingsView).decode
+
+_NOTHING = (b"", b"null", b"[]")
 
 
 class Call(BaseCall, kw_only=True):
@@ -56,6 +72,8 @@ class Call(BaseCall, kw_only=True):
     members: dict[str, json_object.Span]
     include_usage: bool = False
     """Whether the client itself asked for usage at the end of its stream."""
+    functions: bool = False
+    """Whether the client knows only ``functions``, which ``tools`` have replaced."""
 
     def body_for(self, model: str) -> bytes:
         """Return the body for an upstream of the same dialect.
@@ -85,29 +103,8 @@ class Call(BaseCall, kw_only=True):
         return span, msgspec.json.encode({**options, "include_usage": True})
 
 
-def read_call(
-    operation: str, body: bytes, model: str = "", *, stream: bool = False
-) -> Call:
-    """Return what ``body`` asks for; nothing of it is in the URL.
-
-    Raises:
-        BadRequest: It is not JSON, lacks what every call has, has it in the wrong
-            type, or says twice what may be said once.
-    """
-    try:
-        if operation == "chat":
-            return _chat_call(body)
-        return _embeddings_call(body)
-    except msgspec.ValidationError as error:
-        raise BadRequest(str(error), param=_param_of(str(error))) from error
-    except UNREADABLE as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise BadRequest(
-            f"the body is not valid JSON: {reason}", code="invalid_json"
-        ) from error
-
-
-def _chat_call(body: bytes) -> Call:
+def chat_call(body: bytes) -> Call:
+    """Return what the ``body`` of a chat completion asks for."""
     view = _decode_chat(body)
     options = view.stream_options
     return Call(
@@ -122,10 +119,44 @@ def _chat_call(body: bytes) -> Call:
         seed=view.seed,
         max_tokens=view.max_completion_tokens or view.max_tokens,
         estimated_tokens=estimate_tokens(view.messages) + len(view.tools) // 4,
+        functions=bytes(view.functions) not in _NOTHING
+        and bytes(view.tools) in _NOTHING,
     )
 
 
-def _embeddings_call(body: bytes) -> Call:
+def completions_call(body: bytes) -> Call:
+    """Return what the ``body`` of a legacy completion asks for."""
+    view = _decode_completions(body)
+    options = view.stream_options
+    prompts, tokens = _prompts_of(view.prompt)
+    return Call(
+        operation="completions",
+        model=_named(view.model),
+        body=body,
+        members=GOVERNED.members(body),
+        stream=bool(view.stream),
+        include_usage=bool(options and options.include_usage),
+        n=(view.n or 1) * prompts,
+        temperature=view.temperature,
+        seed=view.seed,
+        max_tokens=view.max_tokens,
+        estimated_tokens=tokens,
+    )
+
+
+def _prompts_of(prompt: str | list[str | int | list[int]] | None) -> tuple[int, int]:
+    """Return how many prompts there are, each answered apart, and about their size."""
+    if not isinstance(prompt, list):
+        return 1, estimate_tokens((prompt or "").encode())
+    texts = [part for part in prompt if isinstance(part, str)]
+    tokens = [len(part) for part in prompt if isinstance(part, list)]
+    plain = len(prompt) - len(texts) - len(tokens)
+    size = sum(estimate_tokens(text.encode()) for text in texts) + sum(tokens) + plain
+    return max(1, len(texts) + len(tokens)), max(1, size)
+
+
+def embeddings_call(body: bytes) -> Call:
+    """Return what the ``body`` of an embeddings request asks for."""
     view = _decode_embeddings(body)
     return Call(
         operation="embeddings",
@@ -140,6 +171,17 @@ def _named(model: str) -> str:
     if not model:
         raise BadRequest("model is empty", param="model")
     return model
+
+
+def invalid(error: msgspec.ValidationError) -> BadRequest:
+    """Return the error for a body whose JSON is not what the API says."""
+    return BadRequest(str(error), param=_param_of(str(error)))
+
+
+def no_json(error: Exception) -> BadRequest:
+    """Return the error for a body that cannot be read."""
+    reason = "nested too deeply" if isinstance(error, RecursionError) else error
+    return BadRequest(f"the body is not valid JSON: {reason}", code="invalid_json")
 
 
 def _param_of(message: str) -> str | None:

@@ -1,9 +1,12 @@
-"""A stream of chat completion chunks that passes through untouched."""
+"""A stream of chat or legacy completion chunks that passes through untouched."""
 
 from __future__ import annotations
 
+import msgspec
+
 from gandalf.dialects import sse
 from gandalf.dialects.base import UNREADABLE
+from gandalf.dialects.base import Call as BaseCall
 from gandalf.dialects.conversation import Failed
 from gandalf.dialects.openai.answers import (
     AnswerView,
@@ -11,6 +14,7 @@ from gandalf.dialects.openai.answers import (
     failed_in,
     tokens_of,
 )
+from gandalf.dialects.openai.calls import Call
 from gandalf.domain.usage import TokenUsage
 
 DONE = b"data: [DONE]\n\n"
@@ -125,10 +129,7 @@ class ChatStream:
                 self._finished.add(choice.index)
                 self.finish_reason = choice.finish_reason
                 self.content_seen = True
-            elif choice.delta and any(
-                name != "role" and bytes(value) not in _EMPTY
-                for name, value in choice.delta.items()
-            ):
+            elif choice.text or _has_content(choice.delta or {}):
                 self.content_seen = True
         tokens = tokens_of(view.usage)
         if tokens is None:
@@ -143,8 +144,20 @@ class ChatStream:
         return block
 
 
+def follow_choices(call: BaseCall) -> ChatStream:
+    """Return what follows the stream that answers ``call``."""
+    assert isinstance(call, Call)  # noqa: S101 - no other dialect's call comes here
+    return ChatStream(strip_usage=not call.include_usage)
+
+
 _EMPTY = (b"null", b'""', b"[]", b"{}")
 _UNFINISHED = (b'"finish_reason":null', b'"finish_reason": null')
+
+
+def _has_content(delta: dict[str, msgspec.Raw]) -> bool:
+    return any(
+        name != "role" and bytes(value) not in _EMPTY for name, value in delta.items()
+    )
 
 
 def _end_of_plain(block: bytes) -> int:

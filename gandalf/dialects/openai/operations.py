@@ -1,0 +1,59 @@
+"""What is read natively of each operation: three tables, and who looks into them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from gandalf.dialects.base import UNREADABLE, Answer, Call, Follower
+from gandalf.dialects.openai import answers, calls, streams
+
+CALLS: dict[str, Callable[[bytes], Call]] = {
+    "chat": calls.chat_call,
+    "completions": calls.completions_call,
+    "embeddings": calls.embeddings_call,
+}
+"""They raise what msgspec raises, or BadRequest."""
+
+FOLLOWERS: dict[str, Callable[[Call], Follower]] = {
+    "chat": streams.follow_choices,
+    "completions": streams.follow_choices,
+}
+
+ANSWERS: dict[str, Callable[[bytes], Answer]] = {
+    "chat": answers.choices_answer,
+    "completions": answers.choices_answer,
+    "embeddings": answers.choices_answer,
+}
+"""They raise one of UNREADABLE if it is no answer at all."""
+
+
+def read_call(
+    operation: str, body: bytes, model: str = "", *, stream: bool = False
+) -> Call:
+    """Return what ``body`` asks for; nothing of it is in the URL.
+
+    Raises:
+        BadRequest: It is not JSON, lacks what every call has, has it in the wrong
+            type, or says twice what may be said once.
+    """
+    try:
+        return CALLS[operation](body)
+    except msgspec.ValidationError as error:
+        raise calls.invalid(error) from error
+    except UNREADABLE as error:
+        raise calls.no_json(error) from error
+
+
+def follow(call: Call) -> Follower:
+    """Return what follows the stream that answers ``call``."""
+    return FOLLOWERS[call.operation](call)
+
+
+def read_answer(operation: str, body: bytes) -> Answer | None:
+    """Return what a whole answer says of itself; None if it is no answer at all."""
+    try:
+        return ANSWERS[operation](body)
+    except UNREADABLE:
+        return None
