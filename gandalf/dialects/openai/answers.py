@@ -1,6 +1,8 @@
-"""What a whole answer says of itself."""
+"""What a whole answer says of itself: how it ended and what it used."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import msgspec
 
@@ -13,6 +15,9 @@ from gandalf.domain.usage import TokenUsage
 class _PromptDetails(msgspec.Struct):
     cached_tokens: int | None = None
     audio_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_creation_tokens: int | None = None
+    """What gateways called it before OpenAI had it."""
 
 
 class _CompletionDetails(msgspec.Struct):
@@ -20,9 +25,10 @@ class _CompletionDetails(msgspec.Struct):
     audio_tokens: int | None = None
 
 
-class _UsageView(msgspec.Struct):
+class UsageView(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
 
@@ -37,7 +43,7 @@ class _ChoiceView(msgspec.Struct):
 
 class AnswerView(msgspec.Struct):
     choices: list[_ChoiceView] = []
-    usage: _UsageView | None = None
+    usage: UsageView | None = None
     error: msgspec.Raw = msgspec.Raw(b"")
 
 
@@ -54,23 +60,80 @@ def choices_answer(body: bytes) -> Answer:
     )
 
 
-def tokens_of(usage: _UsageView | None) -> TokenUsage | None:
+def tokens_of(usage: UsageView | None) -> TokenUsage | None:
+    """Return the tokens by class; None if they are not told."""
     if usage is None or usage.prompt_tokens is None:
         return None
     prompt = usage.prompt_tokens_details or _PromptDetails()
     completion = usage.completion_tokens_details or _CompletionDetails()
+    written = prompt.cache_write_tokens
+    if written is None:
+        written = prompt.cache_creation_tokens
+    apart = _reasoning_apart(usage, completion)
     return TokenUsage(
-        input=_rest(usage.prompt_tokens, prompt.cached_tokens, prompt.audio_tokens),
+        input=_rest(
+            usage.prompt_tokens, prompt.cached_tokens, written, prompt.audio_tokens
+        ),
         cache_read=prompt.cached_tokens,
+        cache_write=written,
         audio_input=prompt.audio_tokens,
         output=_rest(
             usage.completion_tokens,
-            completion.reasoning_tokens,
+            0 if apart else completion.reasoning_tokens,
             completion.audio_tokens,
         ),
-        reasoning=completion.reasoning_tokens,
+        reasoning=apart or completion.reasoning_tokens,
         audio_output=completion.audio_tokens,
     )
+
+
+def _reasoning_apart(usage: UsageView, details: _CompletionDetails) -> int:
+    """Return the reasoning tokens that ``completion_tokens`` leave out.
+
+    At OpenAI they never do; at xAI and Google only the total has them, and Google does
+    not say in the details what it is.
+    """
+    total, prompt, completion = (
+        usage.total_tokens,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+    )
+    if total is None or prompt is None or completion is None:
+        return 0
+    apart = total - prompt - completion
+    return apart if apart > 0 and details.reasoning_tokens in (None, 0, apart) else 0
+
+
+def usage_json(usage: TokenUsage) -> dict[str, Any]:
+    """Return ``usage`` as OpenAI says it; classes not reported are left out."""
+    prompt = {
+        "cached_tokens": usage.cache_read,
+        "audio_tokens": usage.audio_input,
+        "cache_write_tokens": _written(usage),
+        "cache_creation_tokens": _written(usage),
+    }
+    completion = {
+        "reasoning_tokens": usage.reasoning,
+        "audio_tokens": usage.audio_output,
+    }
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        **_details("prompt_tokens_details", prompt),
+        **_details("completion_tokens_details", completion),
+    }
+
+
+def _written(usage: TokenUsage) -> int | None:
+    if usage.cache_write is None and usage.cache_write_1h is None:
+        return None
+    return (usage.cache_write or 0) + (usage.cache_write_1h or 0)
+
+
+def _details(name: str, counts: dict[str, int | None]) -> dict[str, Any]:
+    known = {kind: count for kind, count in counts.items() if count is not None}
+    return {name: known} if known else {}
 
 
 def _rest(total: int | None, *parts: int | None) -> int | None:

@@ -169,9 +169,9 @@ def details_of(
     """
     details = [_detail(thought) for thought in thoughts if _has_seal(thought)]
     if signature:
-        details.append(_call_seal(signature))
+        details.append(call_seal(signature))
     details += [
-        _call_seal(part.signature, part.id)
+        call_seal(part.signature, part.id)
         for part in parts
         if isinstance(part, ToolCall) and part.signature
     ]
@@ -210,7 +210,8 @@ def _detail(thought: Thinking) -> dict[str, Any]:
     }
 
 
-def _call_seal(signature: str, call_id: str | None = None) -> dict[str, Any]:
+def call_seal(signature: str, call_id: str | None = None) -> dict[str, Any]:
+    """Return the detail that holds a thought signature of Google's."""
     named = {"id": call_id} if call_id else {}
     return {
         "type": "reasoning.encrypted",

@@ -25,7 +25,7 @@ from gandalf.dialects.conversation import (
 )
 from gandalf.dialects.openai import wire
 from gandalf.dialects.openai.calls import invalid, no_json
-from gandalf.dialects.openai.parse_messages import MessageParser
+from gandalf.dialects.openai.message_parser import MessageParser
 from gandalf.domain.errors import BadRequest
 
 # Features that are one field of the body, and the values that ask for nothing.
@@ -89,7 +89,7 @@ def _chat(request: wire.Chat, body: Body) -> Conversation:
         messages=messages,
         tools=tools,
         tool_choice=_tool_choice(request),
-        parallel_tool_calls=request.parallel_tool_calls,
+        parallel_tool_calls=_parallel(request),
         json_format=_json_format(request.response_format, used),
         reasoning=_reasoning(request, used),
         logprobs=request.logprobs,
@@ -236,6 +236,11 @@ def _tool_choice(request: wire.Chat) -> ToolChoice | None:
     if choice not in (None, "auto", "none", "required"):
         raise BadRequest(f"there is no tool choice {choice!r}", param="tool_choice")
     return ToolChoice(mode=choice) if choice is not None else None
+
+
+def _parallel(request: wire.Chat) -> bool | None:
+    # A message has one ``function_call`` at the most.
+    return False if request.functions else request.parallel_tool_calls
 
 
 def _chosen(choice: wire.ToolChoice) -> ToolChoice:
