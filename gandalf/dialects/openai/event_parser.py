@@ -122,17 +122,9 @@ class StreamParser:
 
     def _parse(self, block: bytes) -> list[Event]:
         events: list[Event] = []
-        lf_only = b"\r" not in block
+        plain = b"\r" not in block
         for event in sse.split(block):
-            # Nearly all are one line, and need not be taken apart.
-            if (
-                lf_only
-                and event.startswith(b"data: {")
-                and event.find(b"\n") >= len(event) - 2
-            ):
-                data: bytes | None = event[6:]
-            else:
-                data = sse.data_of(event)
+            data = _data_of(event) if plain else sse.data_of(event)
             if data is None or not (data := data.strip()):
                 continue
             if data == b"[DONE]":
@@ -147,6 +139,10 @@ class StreamParser:
         return events
 
     def _chunk(self, chunk: _Chunk, events: list[Event]) -> None:
+        error = bytes(chunk.error)
+        if error not in _NO_ERROR:
+            events.append(failed_of(error))
+            return
         if not self._started and (chunk.choices or chunk.model):
             self._start(chunk, events)
         for choice in chunk.choices:
@@ -159,9 +155,6 @@ class StreamParser:
             tokens = tokens_of(chunk.usage)
             if tokens is not None:
                 events.append(UsageReported(tokens))
-        error = bytes(chunk.error)
-        if error not in _NO_ERROR:
-            events.append(failed_of(error))
 
     def _start(self, chunk: _Chunk, events: list[Event]) -> None:
         self._started = True
@@ -173,6 +166,13 @@ class StreamParser:
 
 _ENDED = Ended()
 _BROKEN = Failed(message="the upstream has sent an event that is not what its API says")
+
+
+def _data_of(event: bytes) -> bytes | None:
+    # Nearly all events are one line, and need not be taken apart.
+    if event.startswith(b"data: {") and event.find(b"\n") >= len(event) - 2:
+        return event[6:]
+    return sse.data_of(event)
 
 
 class _ChoiceParser:
