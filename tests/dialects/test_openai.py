@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gandalf.dialects import openai
 from gandalf.dialects.conversation import Failed
 from gandalf.dialects.openai import ChatStream, read_answer, read_call
-from gandalf.domain.errors import BadRequest, RateLimited, UpstreamRefused
+from gandalf.domain.errors import BadRequest, GatewayError, RateLimited, UpstreamRefused
 from gandalf.domain.usage import TokenUsage
 
 
@@ -332,3 +332,27 @@ def test_a_legacy_completion_passes_through_with_its_usage_read():
     assert stream.content_seen
     assert stream.done
     assert (stream.finish_reason, stream.usage.input) == ("length", 7)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ({"message": "m", "type": "tokens", "code": "rate_limit_exceeded"}, 429),
+        ({"message": "m", "type": "server_error", "code": None}, 500),
+        ({"message": "m", "type": "invalid_request_error", "code": "x"}, 400),
+        ({"message": "m", "type": "new", "status_code": 498}, 498),
+        ({"message": "m", "type": "new"}, None),
+        ("just a text", None),
+    ],
+)
+def test_what_an_error_in_a_stream_stands_for(error, status):
+    stream, _ = follow(ROLE + b"data: %b\n\n" % json.dumps({"error": error}).encode())
+
+    assert stream.failed is not None
+    assert stream.failed.status == status
+
+
+def test_a_fault_of_the_gateways_has_openais_type():
+    body = json.loads(openai.error_body(GatewayError()))
+
+    assert body["error"]["type"] == "server_error"

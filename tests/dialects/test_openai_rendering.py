@@ -453,3 +453,7 @@ def test_service_tiers(tier, sent, approximated, dropped):
 
 def test_every_feature_has_a_treatment():
     assert set(openai.TREATMENTS) == set(Feature)
+
+
+def test_biases_are_whole_numbers_as_openai_wants_them():
+    assert b'"logit_bias":{"7":-100}' in rendered(logit_bias={"7": -100.0}).body

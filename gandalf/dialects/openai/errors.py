@@ -1,4 +1,7 @@
-"""Errors: what an upstream says, and what the gateway says."""
+"""Errors: what an upstream says, and what the gateway says.
+
+Source: https://platform.openai.com/docs/guides/error-codes.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ class _ErrorDetail(msgspec.Struct):
     type: str | None = None
     code: str | int | None = None
     param: str | None = None
+    status_code: int | None = None
 
 
 class _ErrorView(msgspec.Struct):
@@ -26,6 +30,19 @@ class _ErrorView(msgspec.Struct):
 
 
 _decode_error = msgspec.json.Decoder(_ErrorView).decode
+
+# https://platform.openai.com/docs/guides/error-codes
+_STATUSES = {
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "rate_limit_error": 429,
+    "tokens": 429,
+    "requests": 429,
+    "server_error": 500,
+    "invalid_request_error": 400,
+}
+# What OpenAI calls otherwise than the errors of ``domain.errors`` do.
+_TYPES = {"api_error": "server_error"}
 
 
 def read_error(body: bytes) -> tuple[str, str | None, str | None]:
@@ -42,9 +59,24 @@ def read_error(body: bytes) -> tuple[str, str | None, str | None]:
 
 def failed_of(error: bytes) -> Failed:
     """Return what ``error``, the value of a member ``error``, tells."""
-    message, code, _ = read_error(b'{"error":%b}' % error)
-    status = int(code) if code and code.isdigit() and len(code) == 3 else None
-    return Failed(message=message, code=code, status=status)
+    body = b'{"error":%b}' % error
+    message, code, _ = read_error(body)
+    return Failed(message=message, code=code, status=_status_of(body, code))
+
+
+def _status_of(body: bytes, code: str | None) -> int | None:
+    """Return the HTTP status that an error stands for; None if nothing tells."""
+    if code and code.isdigit() and len(code) == 3:
+        return int(code)
+    if code in _STATUSES:
+        return _STATUSES[code]
+    try:
+        detail = _decode_error(body).error
+    except UNREADABLE:
+        return None
+    if not isinstance(detail, _ErrorDetail):
+        return None
+    return detail.status_code or _STATUSES.get(detail.type or "")
 
 
 def error_body(error: GatewayError) -> bytes:
@@ -62,7 +94,7 @@ def stream_error(error: GatewayError) -> bytes:
 def _detail(error: GatewayError) -> dict[str, str | None]:
     return {
         "message": error.message,
-        "type": error.type,
+        "type": _TYPES.get(error.type, error.type),
         "param": error.param,
         "code": error.code,
     }

@@ -59,7 +59,7 @@ class MessageParser:
                 self._parsed.append(self._message(message))
         self._end_results()
         last = messages[-1]
-        if last.role == "assistant" and not last.tool_calls:
+        if last.role == "assistant" and not (last.tool_calls or last.function_call):
             self._note(Feature.PREFILL, "messages")
         return tuple(self._parsed)
 

@@ -240,7 +240,9 @@ def _tool_choice(request: wire.Chat) -> ToolChoice | None:
 
 def _parallel(request: wire.Chat) -> bool | None:
     # A message has one ``function_call`` at the most.
-    return False if request.functions else request.parallel_tool_calls
+    if request.functions and not request.tools:
+        return False
+    return request.parallel_tool_calls
 
 
 def _chosen(choice: wire.ToolChoice) -> ToolChoice:

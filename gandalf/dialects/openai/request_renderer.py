@@ -232,6 +232,8 @@ class _Renderer:
         if "stop" in wishes and len(asked.stop) > MAX_STOPS:
             self._approximated.add(Feature.STOP)
             wishes["stop"] = asked.stop[:MAX_STOPS]
+        if "logit_bias" in wishes:
+            wishes["logit_bias"] = _whole_numbers(wishes["logit_bias"])
         if wishes.get("logprobs"):
             wishes |= _given("top_logprobs", asked.top_logprobs)
         return wishes
@@ -251,6 +253,14 @@ class _Renderer:
 
 def _given(name: str, value: object) -> Json:
     return {} if value is None else {name: value}
+
+
+def _whole_numbers(biases: dict[str, float]) -> dict[str, float]:
+    # OpenAI takes no others, and may not take 1.0 for one.
+    return {
+        token: int(bias) if float(bias).is_integer() else bias
+        for token, bias in biases.items()
+    }
 
 
 def _system(text: str) -> Json:
