@@ -5,6 +5,7 @@ import itertools
 import json
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.lib.streaming._deltas import accumulate_delta
@@ -29,9 +30,12 @@ from gandalf.dialects.conversation import (
     ToolCallStarted,
     UsageReported,
 )
+from gandalf.dialects.registry import OPENAI
+from gandalf.dialects.translation import TranslatedStream, translate_request
 from gandalf.domain.errors import BadRequest
 from gandalf.domain.model import Model
 from gandalf.domain.usage import TokenUsage
+from tests.fakes.openai_format import chat_events
 
 MODEL = Model(name="some-model")
 WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
@@ -459,3 +463,66 @@ def test_a_stream_is_the_same_after_a_round_in_any_chunking(completion, cuts):
     for index, choice in first["choices"].items():
         assert second["choices"][index]["finish_reason"] == choice["finish_reason"]
         assert plain(second["choices"][index]["message"]) == plain(choice["message"])
+
+
+# Through the engine, with this dialect on both sides.
+
+
+def through_engine(body, *, strict=False):
+    call = openai.read_call("chat", json.dumps(body).encode())
+    return translate_request(call, OPENAI, MODEL, source=OPENAI, strict=strict)
+
+
+LOSSY = {
+    "model": "m",
+    "messages": [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": "y"},
+    ],
+    "top_k": 5,
+    "store": True,
+    "reasoning_effort": "high",
+    "thinking": {"type": "enabled", "budget_tokens": 9},
+}
+
+
+def test_what_is_lost_is_told_in_the_clients_words():
+    translated = through_engine(LOSSY)
+
+    assert translated.dropped == ("top_k", "store")
+    assert translated.approximated == ("messages",)
+    assert json.loads(translated.body) == {
+        "model": "some-model",
+        "messages": LOSSY["messages"],
+        "reasoning_effort": "high",
+    }
+
+
+def test_a_strict_request_loses_nothing():
+    with pytest.raises(BadRequest) as refused:
+        through_engine(LOSSY, strict=True)
+
+    assert refused.value.param == "top_k"
+
+
+def test_what_another_provider_cannot_have_is_refused():
+    part = {"type": "file", "file": {"file_id": "file-1"}}
+    body = {"model": "m", "messages": [{"role": "user", "content": [part]}]}
+
+    with pytest.raises(BadRequest) as refused:
+        through_engine(body)
+
+    assert refused.value.param == "messages.content.file.file_id"
+
+
+def test_no_prefix_of_a_translated_stream_passes_for_the_whole():
+    whole = b"".join(chat_events("Hello", " there"))
+    finished_at = whole.index(b'"finish_reason": "stop"')
+    for cut in range(len(whole)):
+        stream = TranslatedStream(openai.stream_parser(), openai.stream_renderer(CALL))
+
+        stream.feed(whole[:cut])
+        stream.flush()
+
+        assert not stream.done or cut >= len(whole) - 2
+        assert not stream.finished(1) or cut > finished_at
