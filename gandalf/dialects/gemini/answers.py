@@ -1,0 +1,238 @@
+"""What an answer says: its views, its usage, and how it ended.
+
+Source: https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse and
+``google/genai/types.py``. A stream is made of the same objects as a whole answer.
+
+The counts: ``promptTokenCount`` includes cached tokens, and not those of the results of
+tools that the provider ran; ``candidatesTokenCount`` does not include thoughts. What is
+zero is left out.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gandalf.dialects.base import UNREADABLE, Answer
+from gandalf.dialects.conversation import Failed, Finish
+from gandalf.dialects.gemini.errors import failed_of
+from gandalf.domain.usage import TokenUsage
+
+NO_RAW = msgspec.Raw(b"")
+
+
+class _Modality(msgspec.Struct, rename="camel"):
+    modality: str = ""
+    token_count: int = 0
+
+
+class UsageView(msgspec.Struct, rename="camel"):
+    prompt_token_count: int | None = None
+    cached_content_token_count: int | None = None
+    candidates_token_count: int | None = None
+    thoughts_token_count: int | None = None
+    tool_use_prompt_token_count: int | None = None
+    prompt_tokens_details: list[_Modality] | None = None
+    cache_tokens_details: list[_Modality] | None = None
+    candidates_tokens_details: list[_Modality] | None = None
+
+
+class FunctionCallView(msgspec.Struct):
+    name: str = ""
+    id: str = ""
+    args: msgspec.Raw = NO_RAW
+
+
+class BlobView(msgspec.Struct, rename="camel"):
+    mime_type: str = ""
+    data: str = ""
+
+
+class FileView(msgspec.Struct, rename="camel"):
+    file_uri: str = ""
+    mime_type: str | None = None
+
+
+class PartView(msgspec.Struct, rename="camel"):
+    text: str | None = None
+    thought: bool = False
+    thought_signature: str | None = None
+    function_call: FunctionCallView | None = None
+    inline_data: BlobView | None = None
+    file_data: FileView | None = None
+
+
+class ContentView(msgspec.Struct):
+    parts: list[PartView] | None = None
+
+
+class CandidateView(msgspec.Struct, rename="camel"):
+    content: ContentView | None = None
+    finish_reason: str | None = None
+    index: int = 0
+    citation_metadata: msgspec.Raw = NO_RAW
+    grounding_metadata: msgspec.Raw = NO_RAW
+    logprobs_result: msgspec.Raw = NO_RAW
+
+
+class FeedbackView(msgspec.Struct, rename="camel"):
+    block_reason: str | None = None
+
+
+class ResponseView(msgspec.Struct, rename="camel"):
+    candidates: list[CandidateView] | None = None
+    prompt_feedback: FeedbackView | None = None
+    usage_metadata: UsageView | None = None
+    model_version: str = ""
+    response_id: str = ""
+    error: msgspec.Raw = NO_RAW
+
+    @property
+    def blocked(self) -> str | None:
+        """Why the prompt was not answered at all; None if it was."""
+        feedback = self.prompt_feedback
+        if self.candidates or feedback is None:
+            return None
+        return feedback.block_reason
+
+
+class _EndView(msgspec.Struct, rename="camel"):
+    """As much of a candidate as a passing answer is looked at for."""
+
+    finish_reason: str | None = None
+    index: int = 0
+    content: msgspec.Raw = NO_RAW
+
+
+class PassingView(msgspec.Struct, rename="camel"):
+    """As much of an answer as is read when it passes through untouched."""
+
+    candidates: list[_EndView] | None = None
+    prompt_feedback: FeedbackView | None = None
+    usage_metadata: UsageView | None = None
+    error: msgspec.Raw = NO_RAW
+
+    @property
+    def blocked(self) -> str | None:
+        feedback = self.prompt_feedback
+        if self.candidates or feedback is None:
+            return None
+        return feedback.block_reason
+
+
+decode_response = msgspec.json.Decoder(ResponseView).decode
+decode_passing = msgspec.json.Decoder(PassingView).decode
+
+_FILTERED = frozenset(
+    {
+        "SAFETY",
+        "RECITATION",
+        "BLOCKLIST",
+        "PROHIBITED_CONTENT",
+        "SPII",
+        "IMAGE_SAFETY",
+        "IMAGE_PROHIBITED_CONTENT",
+        "IMAGE_RECITATION",
+        "MODEL_ARMOR",
+    }
+)
+_FINISHES = {"MAX_TOKENS": Finish.LENGTH, "CONTINUATION": Finish.PAUSE}
+_REASONS = {
+    Finish.LENGTH: "MAX_TOKENS",
+    Finish.CONTENT_FILTER: "SAFETY",
+    Finish.REFUSAL: "SAFETY",
+    Finish.PAUSE: "OTHER",
+    Finish.OTHER: "OTHER",
+}
+
+
+def read_answer(operation: str, body: bytes) -> Answer | None:
+    """Return what a whole answer says of itself; None if it is no answer at all."""
+    try:
+        view = decode_passing(body)
+    except UNREADABLE:
+        return None
+    ends = view.candidates or []
+    return Answer(
+        usage=tokens_of(view.usage_metadata),
+        finish_reason=ends[0].finish_reason if ends else view.blocked,
+        failed=failed_in(view, body),
+    )
+
+
+def failed_in(view: PassingView | ResponseView, body: bytes) -> Failed | None:
+    """Return the error that ``body``, seen as ``view``, carries, if it does."""
+    return failed_of(body) if bytes(view.error) not in (b"", b"null") else None
+
+
+def finish_of(reason: str, *, called: bool) -> Finish:
+    """Return why a model stopped; ``called``: it has called functions."""
+    if reason == "STOP":
+        return Finish.TOOL_CALLS if called else Finish.STOP
+    if reason in _FILTERED:
+        return Finish.CONTENT_FILTER
+    return _FINISHES.get(reason, Finish.OTHER)
+
+
+def reason_of(finish: Finish) -> str:
+    """Return Gemini's word for ``finish``; ``STOP`` also after function calls."""
+    return _REASONS.get(finish, "STOP")
+
+
+def tokens_of(usage: UsageView | None) -> TokenUsage | None:
+    """Return ``usage`` in disjoint classes."""
+    if usage is None or usage.prompt_token_count is None:
+        return None
+    cached = usage.cached_content_token_count
+    audio_in = _audio(usage.prompt_tokens_details)
+    if audio_in is not None:
+        audio_in = max(0, audio_in - (_audio(usage.cache_tokens_details) or 0))
+    audio_out = _audio(usage.candidates_tokens_details)
+    text_in = max(0, usage.prompt_token_count - (cached or 0) - (audio_in or 0))
+    text_out = usage.candidates_token_count
+    return TokenUsage(
+        input=text_in + (usage.tool_use_prompt_token_count or 0),
+        cache_read=cached,
+        output=None if text_out is None else max(0, text_out - (audio_out or 0)),
+        reasoning=usage.thoughts_token_count,
+        audio_input=audio_in,
+        audio_output=audio_out,
+    )
+
+
+def usage_metadata(usage: TokenUsage) -> dict[str, object]:
+    """Return ``usage`` in Gemini's words; what is not known is left out."""
+    answer = _sum(usage.output, usage.audio_output)
+    told: dict[str, object] = {
+        "promptTokenCount": usage.prompt_tokens,
+        "candidatesTokenCount": answer,
+        "totalTokenCount": usage.total_tokens,
+        "cachedContentTokenCount": usage.cache_read,
+        "thoughtsTokenCount": usage.reasoning,
+    }
+    if usage.audio_input is not None:
+        rest = usage.prompt_tokens - usage.audio_input
+        told["promptTokensDetails"] = _by_modality(rest, usage.audio_input)
+    if usage.audio_output is not None:
+        told["candidatesTokensDetails"] = _by_modality(
+            usage.output or 0, usage.audio_output
+        )
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _by_modality(text: int, audio: int) -> list[dict[str, object]]:
+    return [
+        {"modality": "TEXT", "tokenCount": text},
+        {"modality": "AUDIO", "tokenCount": audio},
+    ]
+
+
+def _audio(details: list[_Modality] | None) -> int | None:
+    if not details:
+        return None
+    counts = [each.token_count for each in details if each.modality == "AUDIO"]
+    return sum(counts) if counts else None
+
+
+def _sum(*counts: int | None) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None

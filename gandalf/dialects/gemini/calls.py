@@ -1,0 +1,268 @@
+"""What a client asks for: contents to generate, to count and to embed.
+
+Model and streaming are in the URL. Where a body names the model too, it must be the
+same one. Sources: https://ai.google.dev/api/generate-content, .../api/tokens and
+.../api/embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from gandalf.dialects import json_object
+from gandalf.dialects.base import UNREADABLE
+from gandalf.dialects.base import Call as BaseCall
+from gandalf.dialects.estimate import estimate_tokens
+from gandalf.dialects.gemini.fields import camel
+from gandalf.dialects.json_object import Span
+from gandalf.domain.errors import BadRequest
+
+_NO_RAW = msgspec.Raw(b"")
+
+
+class _Config(msgspec.Struct, rename="camel"):
+    candidate_count: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    max_output_tokens: int | None = None
+
+
+class _SnakeConfig(msgspec.Struct):
+    candidate_count: int | None = None
+    max_output_tokens: int | None = None
+
+
+class _View(msgspec.Struct):
+    model: str | None = None
+    contents: msgspec.Raw = _NO_RAW
+    content: msgspec.Raw = _NO_RAW
+    requests: list[msgspec.Raw] | None = None
+    tools: msgspec.Raw = _NO_RAW
+    system_camel: msgspec.Raw = msgspec.field(name="systemInstruction", default=_NO_RAW)
+    system_snake: msgspec.Raw = msgspec.field(
+        name="system_instruction", default=_NO_RAW
+    )
+    config_camel: msgspec.Raw = msgspec.field(name="generationConfig", default=_NO_RAW)
+    config_snake: msgspec.Raw = msgspec.field(name="generation_config", default=_NO_RAW)
+    request_camel: msgspec.Raw = msgspec.field(
+        name="generateContentRequest", default=_NO_RAW
+    )
+    request_snake: msgspec.Raw = msgspec.field(
+        name="generate_content_request", default=_NO_RAW
+    )
+
+
+GOVERNED = json_object.Governed(
+    "model",
+    "contents",
+    "content",
+    "requests",
+    "systemInstruction",
+    "system_instruction",
+    "generationConfig",
+    "generation_config",
+    "generateContentRequest",
+    "generate_content_request",
+)
+_MODEL = json_object.Governed("model")
+_LIMITS = json_object.Governed(
+    "candidateCount",
+    "candidate_count",
+    "temperature",
+    "seed",
+    "maxOutputTokens",
+    "max_output_tokens",
+)
+
+_decode_view = msgspec.json.Decoder(_View, strict=False).decode
+_decode_config = msgspec.json.Decoder(_Config, strict=False).decode
+_decode_snake_config = msgspec.json.Decoder(_SnakeConfig, strict=False).decode
+
+
+class Call(BaseCall, kw_only=True):
+    """A call of Gemini's, with the places of the model's name in its body."""
+
+    named_at: tuple[Span, ...] = ()
+    batch: bool = False
+    """Whether several contents are to be embedded (``batchEmbedContents``)."""
+
+    def body_for(self, model: str) -> bytes:
+        """Return the client's body, with another model's name where it names one."""
+        if not self.named_at or bare(model) == self.model:
+            return self.body
+        edits = [(span, self._renamed(span, model)) for span in self.named_at]
+        return json_object.splice(self.body, edits)
+
+    def _renamed(self, span: Span, model: str) -> bytes:
+        prefixed = b"/" in self.body[span.start : span.end]
+        return msgspec.json.encode(resource(model) if prefixed else bare(model))
+
+
+def bare(model: str) -> str:
+    """Return ``model`` without the collection that most models are in."""
+    return model.removeprefix("models/")
+
+
+def resource(model: str) -> str:
+    """Return the resource name of ``model``: with its collection."""
+    return model if "/" in model else f"models/{model}"
+
+
+def read_call(
+    operation: str, body: bytes, model: str = "", *, stream: bool = False
+) -> Call:
+    """Return what ``body`` asks of ``model``.
+
+    ``batch_embeddings`` becomes ``embeddings`` of several contents, so that it can be
+    translated as such.
+
+    Raises:
+        BadRequest: It is not JSON, lacks what every call has, names another model than
+            the URL, or says twice what may be said once.
+    """
+    try:
+        return _call(operation, body, bare(model), stream=stream)
+    except msgspec.ValidationError as error:
+        raise BadRequest(str(error), param=_param_of(str(error))) from error
+    except UNREADABLE as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise BadRequest(
+            f"the body is not valid JSON: {reason}", code="invalid_json"
+        ) from error
+
+
+def _call(operation: str, body: bytes, model: str, *, stream: bool) -> Call:
+    if not model:
+        raise BadRequest("model is empty", param="model")
+    view = _decode_view(body)
+    members = GOVERNED.members(body)
+    _refuse_two_spellings(members)
+    named_at = tuple(_model_places(body, members))
+    for span in named_at:
+        _must_be(model, body[span.start : span.end])
+    if operation in ("embeddings", "batch_embeddings"):
+        return _embeddings_call(view, body, model, named_at)
+    if operation == "count_tokens":
+        return Call(operation=operation, model=model, body=body, named_at=named_at)
+    return _chat_call(view, body, model, named_at, stream=stream)
+
+
+def _chat_call(
+    view: _View, body: bytes, model: str, named_at: tuple[Span, ...], *, stream: bool
+) -> Call:
+    if not view.contents:
+        raise BadRequest("contents is missing", param="contents")
+    config = _config_of(view)
+    return Call(
+        operation="chat",
+        model=model,
+        body=body,
+        named_at=named_at,
+        stream=stream,
+        n=config.candidate_count or 1,
+        temperature=config.temperature,
+        seed=config.seed,
+        max_tokens=config.max_output_tokens,
+        estimated_tokens=estimate_tokens(view.contents)
+        + (len(view.system_camel) + len(view.system_snake) + len(view.tools)) // 4,
+    )
+
+
+def _embeddings_call(
+    view: _View, body: bytes, model: str, named_at: tuple[Span, ...]
+) -> Call:
+    batch = view.requests is not None
+    if not batch and not view.content:
+        raise BadRequest("content is missing", param="content")
+    asked = view.requests or [view.content]
+    return Call(
+        operation="embeddings",
+        model=model,
+        body=body,
+        named_at=named_at,
+        batch=batch,
+        estimated_tokens=sum(map(estimate_tokens, asked)),
+    )
+
+
+def _config_of(view: _View) -> _Config:
+    raw = bytes(view.config_camel or view.config_snake)
+    if raw in (b"", b"null"):
+        return _Config()
+    _refuse_two_spellings(_LIMITS.members(raw))
+    config, snake = _decode_config(raw), _decode_snake_config(raw)
+    config.candidate_count = config.candidate_count or snake.candidate_count
+    config.max_output_tokens = config.max_output_tokens or snake.max_output_tokens
+    return config
+
+
+def _refuse_two_spellings(members: dict[str, Span]) -> None:
+    seen: set[str] = set()
+    for name in map(camel, members):
+        if name in seen:
+            raise BadRequest(
+                f"the body has {name!r} in two spellings",
+                code="duplicate_key",
+                param=name,
+            )
+        seen.add(name)
+
+
+def _model_places(body: bytes, members: dict[str, Span]) -> Iterator[Span]:
+    """Yield where ``body`` names the model, wherever each operation lets it."""
+    if "model" in members:
+        yield from _value_at(body, members["model"].start)
+    for name in ("generateContentRequest", "generate_content_request"):
+        if name in members:
+            start = members[name].start
+            yield from _model_in(body, start, json_object.value_end(body, start))
+    if "requests" in members:
+        for span in _elements(body, members["requests"].start):
+            yield from _model_in(body, span.start, span.end)
+
+
+def _model_in(body: bytes, start: int, end: int) -> Iterator[Span]:
+    if body[start : start + 1] != b"{":
+        return
+    inner = _MODEL.members(body[start:end]).get("model")
+    if inner is not None:
+        yield from _value_at(body, start + inner.start)
+
+
+def _value_at(body: bytes, start: int) -> Iterator[Span]:
+    span = Span(start, json_object.value_end(body, start))
+    if body[start : span.end] != b"null":
+        yield span
+
+
+def _elements(body: bytes, start: int) -> Iterator[Span]:
+    """Yield the places of an array's elements."""
+    if body[start : start + 1] != b"[":
+        return
+    at = start + 1
+    while True:
+        while body[at] in b" \t\r\n,":
+            at += 1
+        if body[at] == ord("]"):
+            return
+        end = json_object.value_end(body, at)
+        yield Span(at, end)
+        at = end
+
+
+def _must_be(model: str, named: bytes) -> None:
+    name = msgspec.json.decode(named, type=str)
+    if bare(name) != model:
+        raise BadRequest(
+            f"the body names the model {name!r}, and the URL {model!r}",
+            code="model_mismatch",
+            param="model",
+        )
+
+
+def _param_of(message: str) -> str | None:
+    """Return the field a msgspec message speaks of (``... - at `$.requests```)."""
+    path = message.rpartition("`$.")[2] if "`$." in message else ""
+    return path.removesuffix("`") or None
