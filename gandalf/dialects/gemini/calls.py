@@ -8,16 +8,18 @@ same one. Sources: https://ai.google.dev/api/generate-content, .../api/tokens an
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import msgspec
 
 from gandalf.dialects import json_object
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.base import Call as BaseCall
-from gandalf.dialects.estimate import estimate_tokens
-from gandalf.dialects.gemini.fields import camel
+from gandalf.dialects.estimate import BYTES_PER_TOKEN, estimate_tokens
 from gandalf.dialects.json_object import Span
 from gandalf.domain.errors import BadRequest
+
+_Value = TypeVar("_Value")
 
 _NO_RAW = msgspec.Raw(b"")
 
@@ -32,6 +34,10 @@ class _Config(msgspec.Struct, rename="camel"):
 class _SnakeConfig(msgspec.Struct):
     candidate_count: int | None = None
     max_output_tokens: int | None = None
+
+
+class _Named(msgspec.Struct):
+    model: str | None = None
 
 
 class _View(msgspec.Struct):
@@ -77,6 +83,7 @@ _LIMITS = json_object.Governed(
 )
 
 _decode_view = msgspec.json.Decoder(_View, strict=False).decode
+_decode_named = msgspec.json.Decoder(_Named).decode
 _decode_config = msgspec.json.Decoder(_Config, strict=False).decode
 _decode_snake_config = msgspec.json.Decoder(_SnakeConfig, strict=False).decode
 
@@ -137,9 +144,7 @@ def _call(operation: str, body: bytes, model: str, *, stream: bool) -> Call:
     if not model:
         raise BadRequest("model is empty", param="model")
     view = _decode_view(body)
-    members = GOVERNED.members(body)
-    _refuse_two_spellings(members)
-    named_at = tuple(_model_places(body, members))
+    named_at = tuple(_model_places(view, body))
     for span in named_at:
         _must_be(model, body[span.start : span.end])
     if operation in ("embeddings", "batch_embeddings"):
@@ -155,6 +160,7 @@ def _chat_call(
     if not view.contents:
         raise BadRequest("contents is missing", param="contents")
     config = _config_of(view)
+    system = _either("systemInstruction", view.system_camel, view.system_snake)
     return Call(
         operation="chat",
         model=model,
@@ -166,7 +172,7 @@ def _chat_call(
         seed=config.seed,
         max_tokens=config.max_output_tokens,
         estimated_tokens=estimate_tokens(view.contents)
-        + (len(view.system_camel) + len(view.system_snake) + len(view.tools)) // 4,
+        + (len(system) + len(view.tools)) // BYTES_PER_TOKEN,
     )
 
 
@@ -188,53 +194,60 @@ def _embeddings_call(
 
 
 def _config_of(view: _View) -> _Config:
-    raw = bytes(view.config_camel or view.config_snake)
+    raw = bytes(_either("generationConfig", view.config_camel, view.config_snake))
     if raw in (b"", b"null"):
         return _Config()
-    _refuse_two_spellings(_LIMITS.members(raw))
+    _LIMITS.members(raw)  # none of them may be there twice
     config, snake = _decode_config(raw), _decode_snake_config(raw)
-    config.candidate_count = config.candidate_count or snake.candidate_count
-    config.max_output_tokens = config.max_output_tokens or snake.max_output_tokens
+    config.candidate_count = _either(
+        "candidateCount", config.candidate_count, snake.candidate_count
+    )
+    config.max_output_tokens = _either(
+        "maxOutputTokens", config.max_output_tokens, snake.max_output_tokens
+    )
     return config
 
 
-def _refuse_two_spellings(members: dict[str, Span]) -> None:
-    seen: set[str] = set()
-    for name in map(camel, members):
-        if name in seen:
-            raise BadRequest(
-                f"the body has {name!r} in two spellings",
-                code="duplicate_key",
-                param=name,
-            )
-        seen.add(name)
+def _either(name: str, camel: _Value, snake: _Value) -> _Value:
+    """Return whichever spelling of ``name`` is there."""
+    if camel and snake:
+        raise BadRequest(
+            f"the body has {name!r} in two spellings",
+            code="duplicate_key",
+            param=name,
+        )
+    return camel or snake
 
 
-def _model_places(body: bytes, members: dict[str, Span]) -> Iterator[Span]:
-    """Yield where ``body`` names the model, wherever each operation lets it."""
-    if "model" in members:
-        yield from _value_at(body, members["model"].start)
+def _model_places(view: _View, body: bytes) -> Iterator[Span]:
+    """Yield where ``body`` names the model, wherever each operation lets it.
+
+    A governed name that is not at the top may still have been found further down.
+    """
+    members = GOVERNED.members(body)
+    if view.model is not None:
+        yield _value_at(body, members["model"].start)
     for name in ("generateContentRequest", "generate_content_request"):
-        if name in members:
-            start = members[name].start
-            yield from _model_in(body, start, json_object.value_end(body, start))
-    if "requests" in members:
+        if name in members and _request_of(view):
+            yield from _model_in(body, _value_at(body, members[name].start))
+    if view.requests is not None:
         for span in _elements(body, members["requests"].start):
-            yield from _model_in(body, span.start, span.end)
+            yield from _model_in(body, span)
 
 
-def _model_in(body: bytes, start: int, end: int) -> Iterator[Span]:
-    if body[start : start + 1] != b"{":
-        return
-    inner = _MODEL.members(body[start:end]).get("model")
-    if inner is not None:
-        yield from _value_at(body, start + inner.start)
+def _request_of(view: _View) -> msgspec.Raw:
+    return _either("generateContentRequest", view.request_camel, view.request_snake)
 
 
-def _value_at(body: bytes, start: int) -> Iterator[Span]:
-    span = Span(start, json_object.value_end(body, start))
-    if body[start : span.end] != b"null":
-        yield span
+def _model_in(body: bytes, span: Span) -> Iterator[Span]:
+    inner = body[span.start : span.end]
+    members = _MODEL.members(inner)
+    if _decode_named(inner).model is not None:
+        yield _value_at(body, span.start + members["model"].start)
+
+
+def _value_at(body: bytes, start: int) -> Span:
+    return Span(start, json_object.value_end(body, start))
 
 
 def _elements(body: bytes, start: int) -> Iterator[Span]:

@@ -22,13 +22,18 @@ ARRAY_CONTENT_TYPE = b"application/json"
 
 
 class Events:
-    """``sse.EventBuffer`` that needs no search while whole CRLF events come."""
+    """``sse.EventBuffer`` for streams whose lines usually end with CRLF.
 
-    __slots__ = ("_buffer", "_pending")
+    It needs no search while whole events come, and does not cut a CRLF in two.
+    """
+
+    __slots__ = ("_buffer", "_feeds_lines", "_pending", "_return")
 
     def __init__(self) -> None:
         self._buffer = sse.EventBuffer()
         self._pending = 0
+        self._return = b""
+        self._feeds_lines = False
 
     def feed(self, data: bytes) -> bytes:
         """Return the bytes of all events that ``data`` completes.
@@ -38,6 +43,14 @@ class Events:
         """
         if not self._pending and data.endswith(_END):
             return data
+        if not self._feeds_lines:
+            self._feeds_lines = b"\n" in data
+        if self._return:
+            data = self._return + data
+            self._return = b""
+        if self._feeds_lines and data.endswith(b"\r"):
+            # Whether it ends an event is known with the next byte.
+            self._return, data = b"\r", data[:-1]
         block = self._buffer.feed(data)
         self._pending += len(data) - len(block)
         return block
@@ -45,7 +58,7 @@ class Events:
     def flush(self) -> bytes:
         """Return what is left when the stream ends without a last blank line."""
         self._pending = 0
-        return self._buffer.flush()
+        return self._buffer.flush() + self._return
 
 
 def payloads(block: bytes) -> Sequence[bytes]:

@@ -97,9 +97,9 @@ class GenerateStream:
     def flush(self) -> bytes:
         """Return the client's share of what is left when the upstream has ended."""
         rest = self._events.flush()
-        if not rest.strip() or self.failed is not None:
+        if self.failed is not None or payload_of(rest) is None:
             return b""
-        return self._share(rest + b"\n\n")
+        return self._share(rest.rstrip(b"\r\n") + b"\r\n\r\n")
 
     def finished(self, choices: int) -> bool:
         """Whether each of the ``choices`` candidates has its finish reason."""
