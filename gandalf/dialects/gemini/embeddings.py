@@ -13,7 +13,12 @@ import msgspec
 
 from gandalf.dialects.base import UNREADABLE, Call, Rendered
 from gandalf.dialects.conversation import Embeddings, EmbeddingsRequest
-from gandalf.dialects.gemini.answers import UsageView, tokens_of, usage_metadata
+from gandalf.dialects.gemini.answers import (
+    NO_RAW,
+    UsageView,
+    tokens_of,
+    usage_metadata,
+)
 from gandalf.dialects.gemini.calls import Call as GeminiCall
 from gandalf.dialects.gemini.calls import resource
 from gandalf.dialects.gemini.fields import Fields, fields_of
@@ -38,7 +43,7 @@ class _CountView(msgspec.Struct, rename="camel"):
 
 
 class _BatchView(msgspec.Struct):
-    requests: msgspec.Raw | None = None
+    requests: msgspec.Raw = NO_RAW
 
 
 _decode_embeddings = msgspec.json.Decoder(_EmbeddingsView).decode
@@ -49,7 +54,7 @@ _decode_batch = msgspec.json.Decoder(_BatchView).decode
 def is_batch(body: bytes) -> bool:
     """Whether ``body`` asks for several contents to be embedded."""
     try:
-        return _decode_batch(body).requests is not None
+        return bytes(_decode_batch(body).requests) not in (b"", b"null")
     except UNREADABLE:
         return False
 
