@@ -103,9 +103,14 @@ def call_id(
 
 
 def arguments_of(called: FunctionCallView) -> str:
-    """Return a function call's arguments as the JSON text they are."""
+    """Return a function call's arguments as JSON text.
+
+    Without the indentation that whole answers have and streamed ones do not.
+    """
     arguments = bytes(called.args)
-    return "{}" if arguments in (b"", b"null") else arguments.decode()
+    if arguments in (b"", b"null"):
+        return "{}"
+    return msgspec.json.format(arguments, indent=-1).decode()
 
 
 def function_call(call_id: str, name: str, arguments: str) -> Json | None:

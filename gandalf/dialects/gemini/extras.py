@@ -21,9 +21,9 @@ _INDICES = ("startIndex", "endIndex")
 
 
 class _CitationMetadata(msgspec.Struct):
-    citations: list[Json] = []
-    # As the older API calls it.
     sources: list[Json] = msgspec.field(name="citationSources", default=[])
+    # As Vertex calls them.
+    citations: list[Json] = []
 
 
 class _Source(msgspec.Struct):
@@ -72,7 +72,7 @@ def citations_of(candidate: CandidateView) -> list[Json]:
     if candidate.citation_metadata:
         cited = _decode_citations(candidate.citation_metadata)
         if cited is not None:
-            found += [*cited.citations, *cited.sources]
+            found += [*cited.sources, *cited.citations]
     if candidate.grounding_metadata:
         grounding = _decode_grounding(candidate.grounding_metadata)
         if grounding is not None:
@@ -86,7 +86,7 @@ def citation_metadata(citations: Iterable[Json]) -> Json | None:
     Only those that lead somewhere: with a ``uri``, or a ``url`` as others call it.
     """
     told = [_told(each) for each in citations if each.get("uri") or each.get("url")]
-    return {"citations": told} if told else None
+    return {"citationSources": told} if told else None
 
 
 def logprobs_of(candidate: CandidateView) -> Json | None:
