@@ -1,20 +1,32 @@
 """Gemini's native side: what is read of bytes that pass through."""
 
+import contextlib
 import json
 import random
 
 import pytest
+import trio
 from google.genai import errors as sdk_errors
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gandalf.config import Provider
 from gandalf.dialects import gemini, sse
 from gandalf.dialects.conversation import Failed
 from gandalf.dialects.gemini import GenerateStream, read_answer, read_call
-from gandalf.domain.errors import BadRequest, RateLimited, UpstreamRefused
+from gandalf.domain.errors import (
+    BadRequest,
+    RateLimited,
+    UpstreamError,
+    UpstreamRefused,
+)
 from gandalf.domain.usage import TokenUsage
+from gandalf.pipeline.stream_body import StreamBody
+from gandalf.providers.base import UpstreamBroken, Watch
+from gandalf.providers.gemini import Gemini
 from tests.fakes import gemini_format as fake
 from tests.fakes.gemini_sdk import SdkStream
+from tests.pipeline.builders import a_chat_body, an_exchange
 
 CONTENTS = [{"role": "user", "parts": [{"text": "hi"}]}]
 
@@ -183,10 +195,8 @@ def test_a_picture_in_base64_does_not_count_as_text():
 @given(st.binary(max_size=60))
 def test_no_bytes_break_the_reader(body):
     for operation in ("chat", "count_tokens", "embeddings", "batch_embeddings"):
-        try:
+        with contextlib.suppress(BadRequest):
             read_call(operation, body, "m")
-        except BadRequest:
-            pass
 
 
 # Whole answers.
@@ -459,11 +469,10 @@ def test_a_comment_of_an_upstream_passes():
 
 
 def test_an_event_without_end_is_not_held_for_ever():
-    follower = GenerateStream()
+    endless = [b"x" * 1024 * 1024] * 40
 
     with pytest.raises(sse.EventTooLarge):
-        for _ in range(40):
-            follower.feed(b"x" * 1024 * 1024)
+        followed(endless)
 
 
 LONG = fake.stream_events(
@@ -510,6 +519,75 @@ def test_a_stream_cut_at_any_byte_is_complete_only_with_its_last_event():
         # All but the blank line is a whole event.
         assert follower.finished(1) == (cut >= len(raw) - 4), cut
         assert cut <= last or len(shown) == last
+
+
+# A stream on its way through the pipeline.
+
+
+class Response:
+    """A response that ends properly after its pieces, or breaks off."""
+
+    status = 200
+    headers = ()
+
+    def __init__(self, pieces, *, broken=False):
+        self._pieces = [*pieces]
+        self._broken = broken
+
+    async def receive(self):
+        await trio.lowlevel.checkpoint()
+        if self._pieces:
+            return self._pieces.pop(0)
+        if self._broken:
+            raise UpstreamBroken("reset", sent=True)
+        return b""
+
+    def close(self):
+        self._pieces.clear()
+
+
+async def delivered(pieces, **how):
+    """What a client has got when its answer is complete, and what completes it."""
+    provider = Gemini(Provider(name="gemini"))
+    exchange = an_exchange(a_chat_body(stream=True))
+    response = Response(pieces, **how)
+    body = StreamBody(exchange, provider, response, GenerateStream(), Watch())
+    await body.wait_content()
+    shown = b""
+    while data := await body.receive():
+        shown += data
+    return shown, body.ending
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_a_stream_is_complete_with_its_finish_reason_even_if_it_then_breaks(
+    broken,
+):
+    events = fake.stream_events("Hello", " there")
+
+    shown, ending = await delivered(events, broken=broken)
+
+    assert (shown, ending) == (events[0], events[1])
+
+
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize("count", [1, 2])
+async def test_a_stream_that_ends_without_finish_reason_is_an_error(broken, count):
+    events = fake.stream_events("Hello", " there", finish_reason=None)
+
+    with pytest.raises(UpstreamError):
+        await delivered(events[:count], broken=broken)
+
+
+async def test_a_blocked_prompt_is_delivered_as_it_came():
+    event = fake.event(fake.blocked())
+
+    assert await delivered([event]) == (b"", event)
+
+
+async def test_an_empty_stream_is_an_error():
+    with pytest.raises(UpstreamError):
+        await delivered([])
 
 
 # Streams that are one JSON array.

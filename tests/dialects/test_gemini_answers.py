@@ -131,9 +131,7 @@ def folded_whole(completion):
             events.append(Finished(finish=choice.finish, choice=at))
     if completion.usage:
         events.append(UsageReported(completion.usage))
-    said = folded(events)
-    said["text"] = {at: text for at, text in said["text"].items()}
-    return said
+    return folded(events)
 
 
 # Whole answers.

@@ -24,7 +24,6 @@ from gandalf.dialects.conversation import (
     ToolCall,
     ToolChoice,
     ToolResult,
-    Treatment,
 )
 from gandalf.dialects.gemini.schemas import fit, to_json_schema
 from gandalf.domain.errors import BadRequest

@@ -7,7 +7,7 @@ Without ``alt=sse`` it is one JSON array of the same objects.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from gandalf.dialects import sse
 from gandalf.dialects.base import Follower
@@ -61,25 +61,32 @@ class Events:
         return self._buffer.flush() + self._return
 
 
-def payloads(block: bytes) -> Sequence[bytes]:
-    """Return the JSON of each event in ``block``, which holds whole events only."""
-    end = _END if b"\r" in block else b"\n\n"
-    events = block.split(end)
-    if not events[-1]:
-        events.pop()
-    for at, event in enumerate(events):
-        if event.startswith(b"data: ") and b"\n" not in event and b"\r" not in event:
-            events[at] = event[6:]
-        else:
-            # Not as Google writes it: read it by the book, and all that follows.
-            rest = b"" if at == len(events) else end.join(events[at:]) + end
-            found = map(payload_of, sse.split(rest))
-            return [*events[:at], *(each for each in found if each is not None)]
-    return events
+def split(block: bytes) -> Iterator[bytes]:
+    """Yield the events of ``block``, each with the blank line that ends it."""
+    events = block.split(_END)
+    ends = 2 * (len(events) - 1)
+    if events[-1] or not ends == block.count(b"\r") == block.count(b"\n"):
+        # Not as Google writes it: read it by the book.
+        yield from sse.split(block)
+        return
+    events.pop()
+    for event in events:
+        yield event + _END
+
+
+def payloads(block: bytes) -> Iterator[bytes]:
+    """Yield the JSON of each event in ``block``, which holds whole events only."""
+    for event in split(block):
+        payload = payload_of(event)
+        if payload is not None:
+            yield payload
 
 
 def payload_of(event: bytes) -> bytes | None:
     """Return the JSON that ``event`` carries; None if it is a comment."""
+    line = event.rstrip(b"\r\n")
+    if line.startswith(b"data: ") and b"\n" not in line and b"\r" not in line:
+        return line[6:]
     data = sse.data_of(event)
     if data is not None:
         return data
@@ -156,12 +163,12 @@ class ArrayFollower:
     @property
     def ending(self) -> bytes:
         """The last elements and the end of the array."""
-        last = payloads(self._inner.ending)
+        last = list(payloads(self._inner.ending))
         before = b",\n" if self._begun and last else b"" if self._begun else b"["
         return before + b",\n".join(last) + b"]"
 
     def _elements(self, block: bytes) -> bytes:
-        found = payloads(block) if block else ()
+        found = list(payloads(block))
         if not found:
             return b""
         before = b",\n" if self._begun else b"["

@@ -6,7 +6,6 @@ the prompt was blocked; what comes then is at most more usage, until the respons
 
 from __future__ import annotations
 
-from gandalf.dialects import sse
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.conversation import Failed
 from gandalf.dialects.gemini.answers import (
@@ -15,7 +14,7 @@ from gandalf.dialects.gemini.answers import (
     failed_in,
     tokens_of,
 )
-from gandalf.dialects.gemini.framing import Events, payload_of
+from gandalf.dialects.gemini.framing import Events, payload_of, split
 from gandalf.domain.usage import TokenUsage
 
 
@@ -92,7 +91,7 @@ class GenerateStream:
             if b'"usageMetadata"' in block:
                 self._last = block
             return block
-        return b"".join(map(self._share, sse.split(block)))
+        return b"".join(map(self._share, split(block)))
 
     def flush(self) -> bytes:
         """Return the client's share of what is left when the upstream has ended."""
@@ -176,7 +175,7 @@ def _unremarkable(block: bytes) -> bool:
 def _usage_in(block: bytes) -> TokenUsage | None:
     """Return what the last event of ``block`` with usage reports."""
     start = block.rfind(b"data: ", 0, block.rfind(b'"usageMetadata"'))
-    payload = payload_of(next(sse.split(block[start:])))
+    payload = payload_of(next(split(block[start:])))
     try:
         return tokens_of(decode_passing(payload or b"").usage_metadata)
     except UNREADABLE:
