@@ -33,7 +33,7 @@ class Timestamp(int):
     """Milliseconds since 1970."""
 
 
-def frame(payload: bytes = b"", headers: Mapping[str, Any] = {}) -> bytes:  # noqa: B006 - only read
+def frame(payload: bytes = b"", headers: Mapping[str, Any] = {}) -> bytes:
     """One message."""
     section = b"".join(header(name, value) for name, value in headers.items())
     prelude = struct.pack(">II", 16 + len(section) + len(payload), len(section))
