@@ -1,0 +1,225 @@
+"""A streamed answer, in messages of Amazon's event stream.
+
+Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/
+API_runtime_ConverseStreamOutput.html. ``messageStop`` says why the model stopped, and
+``metadata``, which holds the usage, is the last message of a stream.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import ClassVar
+
+import msgspec
+
+from gandalf.dialects.base import UNREADABLE
+from gandalf.dialects.conversation import (
+    Ended,
+    Event,
+    Failed,
+    Finished,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
+)
+from gandalf.dialects.converse.answers import (
+    ExtraFields,
+    UsageView,
+    finish_of,
+    tokens_of,
+)
+from gandalf.dialects.converse.blocks import NAME, SIGNER
+from gandalf.dialects.event_stream import Decoder, Message, failed_of
+
+
+class _ToolUseStart(msgspec.Struct, rename="camel"):
+    name: str
+    tool_use_id: str = ""
+    type: str | None = None
+
+
+class _Start(msgspec.Struct, rename="camel"):
+    tool_use: _ToolUseStart | None = None
+
+
+class _StartView(msgspec.Struct, rename="camel"):
+    start: _Start
+    content_block_index: int = 0
+
+
+class _ToolUseDelta(msgspec.Struct):
+    input: str = ""
+
+
+class _ReasoningDelta(msgspec.Struct, rename="camel"):
+    text: str | None = None
+    signature: str | None = None
+    redacted_content: str | None = None
+
+
+class _Delta(msgspec.Struct, rename="camel"):
+    text: str | None = None
+    tool_use: _ToolUseDelta | None = None
+    reasoning_content: _ReasoningDelta | None = None
+
+
+class _DeltaView(msgspec.Struct, rename="camel"):
+    delta: _Delta
+    content_block_index: int = 0
+
+
+class _BlockStopView(msgspec.Struct, rename="camel"):
+    content_block_index: int = 0
+
+
+class _StopView(msgspec.Struct, rename="camel"):
+    stop_reason: str
+    additional_model_response_fields: ExtraFields | None = None
+
+
+class _MetadataView(msgspec.Struct):
+    usage: UsageView | None = None
+
+
+_decode_start = msgspec.json.Decoder(_StartView).decode
+_decode_delta = msgspec.json.Decoder(_DeltaView).decode
+_decode_block_stop = msgspec.json.Decoder(_BlockStopView).decode
+_decode_stop = msgspec.json.Decoder(_StopView).decode
+_decode_metadata = msgspec.json.Decoder(_MetadataView).decode
+
+
+_Take = Callable[["ConverseStream", bytes, list[Event]], None]
+
+
+class ConverseStream:
+    """Parses one stream."""
+
+    __slots__ = ("_calls", "_decoder", "_hidden", "_stopped", "_wordless")
+
+    def __init__(self) -> None:
+        self._decoder = Decoder()
+        self._calls: dict[int, int] = {}
+        """Which call a block is."""
+        self._wordless: set[int] = set()
+        """Blocks of calls whose arguments have not begun."""
+        self._hidden: dict[int, list[str]] = {}
+        """Encrypted thinking that has come of a block, which must stay one piece."""
+        self._stopped = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the events that ``data`` completes.
+
+        Raises:
+            FramingError: It is no event stream.
+        """
+        events: list[Event] = []
+        for message in self._decoder.feed(data):
+            try:
+                self._take(message, events)
+            except UNREADABLE:
+                events.append(Failed(message="an event of the stream is unreadable"))
+        return events
+
+    def flush(self) -> list[Event]:
+        """Return nothing: half a message says nothing."""
+        self._decoder.flush()
+        return []
+
+    def _take(self, message: Message, events: list[Event]) -> None:
+        failed = failed_of(message)
+        if failed is not None:
+            events.append(failed)
+            return
+        kind = message.headers.get(":event-type")
+        take = self._TAKES.get(str(kind))
+        if take is not None:
+            take(self, message.payload, events)
+
+    def _delta(self, payload: bytes, events: list[Event]) -> None:
+        view = _decode_delta(payload)
+        delta = view.delta
+        # A stream may begin with an empty text, which is no content.
+        if delta.text:
+            events.append(TextDelta(text=delta.text))
+        elif delta.tool_use is not None:
+            block = view.content_block_index
+            call = self._calls.get(block)
+            if call is not None and delta.tool_use.input:
+                self._wordless.discard(block)
+                events.append(ToolCallDelta(call=call, arguments=delta.tool_use.input))
+        elif delta.reasoning_content is not None:
+            self._thinks(view.content_block_index, delta.reasoning_content, events)
+
+    def _thinks(self, block: int, delta: _ReasoningDelta, events: list[Event]) -> None:
+        if delta.redacted_content is not None:
+            self._hidden.setdefault(block, []).append(delta.redacted_content)
+        elif delta.signature:
+            events.append(ThinkingDelta(signature=delta.signature, origin=SIGNER))
+        elif delta.text:
+            events.append(ThinkingDelta(text=delta.text))
+
+    def _block_start(self, payload: bytes, events: list[Event]) -> None:
+        view = _decode_start(payload)
+        use = view.start.tool_use
+        # What the provider's own tools do is between the model and them.
+        if use is None or use.type is not None:
+            return
+        block = view.content_block_index
+        call = self._calls[block] = len(self._calls)
+        self._wordless.add(block)
+        events.append(ToolCallStarted(call=call, id=use.tool_use_id, name=use.name))
+
+    def _block_stop(self, payload: bytes, events: list[Event]) -> None:
+        block = _decode_block_stop(payload).content_block_index
+        if block in self._wordless:
+            self._wordless.remove(block)
+            events.append(ToolCallDelta(call=self._calls[block], arguments="{}"))
+        if pieces := self._hidden.pop(block, None):
+            events.append(ThinkingDelta(redacted=_joined(pieces), origin=NAME))
+
+    def _message_start(self, payload: bytes, events: list[Event]) -> None:
+        events.append(Started())
+
+    def _message_stop(self, payload: bytes, events: list[Event]) -> None:
+        view = _decode_stop(payload)
+        extra = view.additional_model_response_fields or ExtraFields()
+        finish = finish_of(view.stop_reason)
+        events.append(Finished(finish=finish, stop_sequence=extra.stop_sequence))
+        self._stopped = True
+
+    def _metadata(self, payload: bytes, events: list[Event]) -> None:
+        usage = tokens_of(_decode_metadata(payload).usage)
+        if usage is not None:
+            events.append(UsageReported(usage))
+        if self._stopped:
+            events.append(Ended())
+
+    _TAKES: ClassVar[dict[str, _Take]] = {
+        "contentBlockDelta": _delta,
+        "contentBlockStart": _block_start,
+        "contentBlockStop": _block_stop,
+        "messageStart": _message_start,
+        "messageStop": _message_stop,
+        "metadata": _metadata,
+    }
+
+
+def stream_parser() -> ConverseStream:
+    """Return what parses a stream."""
+    return ConverseStream()
+
+
+def _joined(pieces: list[str]) -> str:
+    """Return pieces of base64 as one. Padding between them would end it early."""
+    if len(pieces) == 1:
+        return pieces[0]
+    try:
+        decoded = b"".join(base64.b64decode(piece, validate=True) for piece in pieces)
+    except binascii.Error:
+        return "".join(pieces)
+    return base64.b64encode(decoded).decode()
