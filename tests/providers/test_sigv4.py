@@ -74,7 +74,7 @@ def botocores(keys, host, region, at, target, headers, body):
         region,
     )
     original = auth.get_current_datetime
-    auth.get_current_datetime = lambda: datetime.fromtimestamp(at, UTC)
+    auth.get_current_datetime = lambda: datetime.fromtimestamp(int(at), UTC)
     try:
         signer.add_auth(request)
     finally:
