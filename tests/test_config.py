@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from gandalf import config
 from gandalf.config import ConfigError, load, load_database, reference
-from gandalf.config.check import PROVIDER_TYPES, split_address
+from gandalf.config.check import split_address
 from gandalf.config.scalars import duration
 from gandalf.domain.identity import Role
 from gandalf.domain.secret import Secret
-from gandalf.providers import registry
 
 ROOT = Path(__file__).parent.parent
 CANARY = "gnd_canary-0123456789abcdefghijklmnopqrstuvwxyz-AB"
@@ -365,13 +364,18 @@ routes: [{model_alias: a, targets: [{provider: p, model: m}]}]
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("name: a", "1:13: providers[0].type: is required where the name is not one of openai, simulated"),
-        ("name: a, type: opnai", "expected one of openai, simulated, found 'opnai'; did you mean openai?"),
-        ("name: a, type: anthropic", "expected one of openai, simulated, found 'anthropic'"),
+        ("name: a", "1:13: providers[0].type: is required where the name is not one of openai, anthropic, gemini, ollama, bedrock, simulated or a preset"),
+        ("name: a, type: opnai", "expected one of openai, anthropic, gemini, ollama, bedrock, simulated or a preset, found 'opnai'; did you mean openai?"),
+        ("name: a, type: grok", "found 'grok'; did you mean groq?"),
         ("name: openai", "1:13: providers[0].api_key: is required where base_url is the public one"),
+        ("name: groq", "1:13: providers[0].api_key: is required where base_url is the public one"),
+        ("name: anthropic", "1:13: providers[0].api_key: is required where base_url is the public one"),
         ("name: a/b, type: simulated", "providers[0].name: expected up to 64 letters, digits"),
-        ("name: openai, api_key: k, hosting: azure", "providers[0].hosting: is not supported for the type openai"),
-        ("name: openai, api_key: k, auth: {type: gcp_oauth}", "providers[0].auth.type: is not supported"),
+        ("name: openai, api_key: k, hosting: bedrock", "providers[0].hosting: is not supported for the type openai; supported: azure, vertex"),
+        ("name: ollama, hosting: azure", "1:37: providers[0].hosting: is not supported for the type ollama"),
+        ("name: openai, api_key: k, auth: {type: gcp_oauth}", "providers[0].auth.type: is not supported for the type openai; supported: api_key, bearer"),
+        ("name: simulated, model_info: [{name: ''}]", "providers[0].model_info[0].name: is required"),
+        ("name: simulated, model_info: [{name: m, context_window: 0}]", "context_window: expected a whole number of at least 1"),
         ('name: openai, api_key: "k\\n"', "providers[0].api_key: holds a space or a control character"),
         ("name: simulated, models: [a, 'b\tc']", "providers[0].models[1]: expected up to 256 printable"),
         ("name: simulated, timeouts: {idle: 0}", "providers[0].timeouts.idle: expected a duration above 0"),
@@ -382,6 +386,111 @@ def test_a_provider_that_cannot_work_is_refused(problems, text, expected):
     (problem,) = problems(f"providers: [{{{text}}}]")
 
     assert expected in problem
+
+
+AZURE = "name: a, type: openai, hosting: azure"
+RESOURCE = "base_url: 'https://acme.openai.azure.com'"
+VERTEX = "name: v, type: gemini, hosting: vertex, region: eu"
+BEDROCK = "name: bedrock, region: eu-central-1"
+ENTRA = "type: entra, tenant_id: t, client_id: c, client_secret: s"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{AZURE}, {RESOURCE}, api_key: k",
+        f"{AZURE}, {RESOURCE}, api_key: k, api_version: 2024-10-21",
+        f"{AZURE}, {RESOURCE}, api_key: k, auth: {{type: bearer}}",
+        f"{AZURE}, {RESOURCE}, auth: {{{ENTRA}}}",
+        f"{AZURE}, {RESOURCE}, auth: {{{ENTRA}, scope: 'https://ai.azure.com/.default', authority: 'https://login.microsoftonline.us'}}",
+        f"{AZURE}, {RESOURCE}, auth: {{type: managed_identity}}",
+        f"{AZURE}, {RESOURCE}, auth: {{type: managed_identity, client_id: c}}",
+        f"{VERTEX}",
+        f"{VERTEX}, project: 'example.com:acme'",
+        f"{VERTEX}, project: acme, api_key: k, auth: {{type: bearer}}",
+        f"{VERTEX}, auth: {{credentials_file: '{__file__}'}}",
+        "name: v, type: anthropic, hosting: vertex, region: global",
+        "name: v, type: openai, hosting: vertex, region: us-central1",
+        f"{BEDROCK}",
+        f"{BEDROCK}, hosting: bedrock, api_key: k",
+        f"{BEDROCK}, auth: {{profile: work}}",
+        f"{BEDROCK}, auth: {{access_key_id: AKID, secret_access_key: s, session_token: t}}",
+        "name: b, type: anthropic, hosting: bedrock, region: us-east-1",
+        "name: ollama",
+        "name: vllm",
+        "name: groq, api_key: k",
+        "name: groq, base_url: 'http://proxy/v1'",
+        "name: bedrock, enabled: false",
+    ],
+)  # fmt: skip
+def test_a_provider_at_a_cloud_is_accepted(read, text):
+    assert read(f"providers: [{{{text}}}]").providers
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "expected"),
+    [
+        (AZURE + ", api_key: k", "base_url", "is required by the hosting azure: https://NAME.openai.azure.com"),
+        (f"{AZURE}, {RESOURCE}", "api_key", "is required by auth.type"),
+        (
+            f"{AZURE}, api_key: k, base_url: 'https://x/openai/deployments/gpt'",
+            "base_url",
+            "must not name a deployment: the model of a route's target does",
+        ),
+        (f"{AZURE}, {RESOURCE}, api_key: k, api_version: '2024&x'", "api_version", "holds a character that cannot be"),
+        (f"{AZURE}, {RESOURCE}, auth: {{type: entra, tenant_id: t, client_id: c}}", "auth.client_secret", "is required by auth.type entra"),
+        (f"{AZURE}, {RESOURCE}, auth: {{{ENTRA}, authority: login}}", "auth.authority", "begins with http:// or https://"),
+        (f"{AZURE}, {RESOURCE}, auth: {{{ENTRA.replace('tenant_id: t', 'tenant_id: a/b')}}}", "auth.tenant_id", "holds a character"),
+        (f"{AZURE}, {RESOURCE}, auth: {{{ENTRA}, api_key: k}}", "auth.api_key", "belongs to auth.type api_key or bearer, not to entra"),
+        (f"{AZURE}, {RESOURCE}, api_key: k, auth: {{{ENTRA}}}", "api_key", "belongs to auth.type api_key or bearer, not entra"),
+        (f"{AZURE}, {RESOURCE}, api_key: k, auth: {{tenant_id: t}}", "auth.tenant_id", "belongs to auth.type entra, not to api_key"),
+        (
+            f"{AZURE}, {RESOURCE}, auth: {{type: gcp_oauth}}",
+            "auth.type",
+            "is not supported for the type openai at azure; supported: api_key, bearer, entra, managed_identity",
+        ),
+        ("name: gemini, hosting: vertex", "region", "is required by the hosting vertex"),
+        (f"{VERTEX.replace('eu', 'EU')}", "region", "holds a character that cannot be"),
+        ("name: gemini, hosting: vertex, region: 'x.evil.com/'", "region", "holds a character that cannot be"),
+        (f"{VERTEX}, project: a/b", "project", "holds a character that cannot be"),
+        (f"{VERTEX}, api_key: k, auth: {{type: bearer}}", "project", "is required where auth.type is bearer"),
+        (f"{VERTEX}, api_key: k", "api_key", "belongs to auth.type api_key or bearer, not gcp_oauth"),
+        (f"{VERTEX}, auth: {{credentials_file: /no/such}}", "auth.credentials_file", "there is no such file"),
+        (f"{VERTEX}, api_version: v1", "api_version", "belongs to the hosting azure"),
+        ("name: bedrock", "region", "is required by the hosting bedrock"),
+        ("name: bedrock, hosting: vertex, region: eu", "hosting", "is not supported for the type bedrock; supported: bedrock"),
+        (f"{BEDROCK}, auth: {{type: bearer}}", "api_key", "is required by auth.type"),
+        (f"{BEDROCK}, auth: {{access_key_id: AKID}}", "auth.secret_access_key", "is required by access_key_id"),
+        (f"{BEDROCK}, auth: {{session_token: t}}", "auth.access_key_id", "is required by session_token"),
+        (f"{BEDROCK}, auth: {{access_key_id: AKID, secret_access_key: s, profile: p}}", "auth.profile", "cannot be beside access_key_id"),
+        (f'{BEDROCK}, auth: {{access_key_id: AKID, secret_access_key: "hunter2\n"}}', "auth.secret_access_key", "holds a space or a control character"),
+        ("name: groq, auth: {type: bearer}", "api_key", "is required by auth.type"),
+    ],
+)  # fmt: skip
+def test_a_provider_at_a_cloud_that_cannot_work_is_refused(
+    problems, text, key, expected
+):
+    (problem,) = problems(f"providers: [{{{text}}}]")
+
+    assert f"providers[0].{key}: " in problem
+    assert expected in problem
+    assert "hunter2" not in problem
+
+
+@pytest.mark.parametrize(
+    ("settings", "auth"),
+    [
+        ({"type": "openai"}, "api_key"),
+        ({"type": "openai", "hosting": "azure"}, "api_key"),
+        ({"type": "gemini", "hosting": "vertex"}, "gcp_oauth"),
+        ({"type": "anthropic", "hosting": "bedrock"}, "aws_sigv4"),
+        ({"type": "bedrock"}, "aws_sigv4"),
+        ({"type": "bedrock", "api_key": Secret("k")}, "bearer"),
+        ({"type": "groq"}, "api_key"),
+    ],
+)
+def test_a_hosting_implies_how_to_prove_oneself(settings, auth):
+    assert config.auth_type(config.Provider(name="p", **settings)) == auth
 
 
 @pytest.mark.parametrize(
@@ -484,6 +593,8 @@ def test_a_key_that_cannot_work_is_refused(problems, keys, expected):
         "server: {addr: '${SHORT}'}",
         f"providers: [{{name: openai, api_key: x, base_url: {CANARY}}}]",
         f"providers: [{{name: x, type: {CANARY}}}]",
+        f"providers: [{{name: x, type: openai, hosting: azure, auth: {{type: entra, client_secret: '{CANARY} '}}}}]",
+        f"providers: [{{name: bedrock, region: '{CANARY}', auth: {{session_token: {CANARY}, authority: {CANARY}}}}}]",
         f"providers: [{{name: openai, api_key: [{CANARY}]}}]",
         f"routes: [{{model_alias: a, targets: [{{provider: {CANARY}, model: m}}]}}]",
         f"keys:\n  key: {CANARY}: b",
@@ -569,10 +680,6 @@ def test_the_database_is_known_without_the_secrets_of_the_rest(tmp_path):
     path.write_text("[]")
     with pytest.raises(ConfigError, match="expected a mapping"):
         load_database(path, {})
-
-
-def test_the_types_of_providers_are_those_that_there_are():
-    assert set(PROVIDER_TYPES) == set(registry.PROVIDER_TYPES)
 
 
 @pytest.mark.parametrize(

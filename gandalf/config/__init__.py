@@ -5,12 +5,15 @@ document   YAML as nodes that know their line; ``${NAME}`` put in after parsing
 convert    nodes to structs, collecting every mistake
 scalars    from a setting's text to its value
 check      what one field alone cannot tell: names, references, addresses
+hostings   which dialect can be had at which cloud, and how to prove oneself there
+presets    the addresses of well-known vendors
 problems   what is wrong, and where
 load       the way from a path to a ``Config``
 reference  docs/configuration.md, made from ``settings``
 """
 
-from gandalf.config.check import provider_type, split_address
+from gandalf.config.check import split_address
+from gandalf.config.hostings import auth_type, hosting_of, provider_type
 from gandalf.config.load import load, load_database
 from gandalf.config.problems import ConfigError, Problem
 from gandalf.config.settings import (
@@ -23,6 +26,7 @@ from gandalf.config.settings import (
     Key,
     Logging,
     Metrics,
+    ModelInfo,
     Provider,
     ProviderAuth,
     RateLimits,
@@ -49,6 +53,7 @@ __all__ = [
     "Key",
     "Logging",
     "Metrics",
+    "ModelInfo",
     "Problem",
     "Provider",
     "ProviderAuth",
@@ -63,6 +68,8 @@ __all__ = [
     "Tls",
     "Tracing",
     "Usage",
+    "auth_type",
+    "hosting_of",
     "load",
     "load_database",
     "provider_type",

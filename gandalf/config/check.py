@@ -10,18 +10,13 @@ import difflib
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Protocol
-from urllib.parse import urlsplit
 
+from gandalf.config.check_hosting import Complain, HostingChecker, fault_of_url
+from gandalf.config.hostings import TYPES, hosting_of, provider_type
+from gandalf.config.presets import PRESETS
 from gandalf.config.settings import Config, Key, Provider, Route, Server
 from gandalf.domain.keys import KEY_PREFIX, MAX_KEY_LENGTH
 from gandalf.domain.secret import Secret
-
-PROVIDER_TYPES: dict[str, tuple[str, ...]] = {
-    "openai": ("",),
-    "simulated": ("",),
-}
-"""Type of a provider, and the hostings that can carry it. "" is the provider itself."""
 
 HOW_TO_MAKE_A_KEY = f'make one with: echo "{KEY_PREFIX}$(openssl rand -hex 32)"'
 
@@ -31,14 +26,7 @@ _PROVIDER_NAMES = r"providers(\[\d+\](\.name)?)?"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MODEL = re.compile(r"[!-~]([ -~]{0,254}[!-~])?")
 _HOST = re.compile(r"\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]*", re.ASCII)
-_PRINTABLE = re.compile(r"[!-~]+")
 _KEY = re.compile(r"[!-+\--~]+")  # printable, no space, no comma
-
-
-class Complain(Protocol):
-    """Takes what is wrong with the setting at a path."""
-
-    def __call__(self, key: str, message: str) -> None: ...
 
 
 class Checker:
@@ -93,46 +81,37 @@ class Checker:
             )
         if provider.base_url:
             self._url(f"{key}.base_url", provider.base_url)
-        for field, secret in (
-            ("api_key", provider.api_key),
-            ("auth.api_key", provider.auth.api_key),
-        ):
-            # It goes into a header: a line end, as of a file read, would end that too.
-            if secret is not None and not _PRINTABLE.fullmatch(secret.reveal()):
-                self._complain(f"{key}.{field}", "holds a space or a control character")
         for i, model in enumerate(provider.models):
             self._model(f"{key}.models[{i}]", model)
+        for i, info in enumerate(provider.model_info):
+            self._model(f"{key}.model_info[{i}].name", info.name)
         kind = provider_type(provider)
-        if kind not in PROVIDER_TYPES:
+        if kind not in TYPES:
             self._unknown_type(key, provider, kind)
-            return
-        if provider.hosting not in PROVIDER_TYPES[kind]:
-            self._complain(f"{key}.hosting", f"is not supported for the type {kind}")
-        if provider.auth.type not in ("", "api_key"):
-            self._complain(f"{key}.auth.type", f"is not supported for the type {kind}")
-        if (
-            kind == "openai"
-            and provider.enabled
-            and not provider.base_url
-            and not (provider.api_key or provider.auth.api_key)
-        ):
+        elif hosting_of(provider) not in TYPES[kind]:
+            hostings = ", ".join(hosting for hosting in TYPES[kind] if hosting)
+            known = f"; supported: {hostings}" if hostings else ""
             self._complain(
-                f"{key}.api_key", "is required where base_url is the public one"
+                f"{key}.hosting", f"is not supported for the type {kind}{known}"
             )
+        else:
+            HostingChecker(self._complain).check(key, provider)
 
     def _unknown_type(self, key: str, provider: Provider, kind: str) -> None:
         if not kind:
             return
-        known = ", ".join(PROVIDER_TYPES)
+        known = ", ".join(name for name in TYPES if name not in PRESETS)
         if provider.type:
             shown = self._shown(f"{key}.type")
-            near = _nearest(kind, PROVIDER_TYPES)
+            near = _nearest(kind, TYPES)
             self._complain(
-                f"{key}.type", f"expected one of {known}, found {shown}{near}"
+                f"{key}.type",
+                f"expected one of {known} or a preset, found {shown}{near}",
             )
         else:
             self._complain(
-                f"{key}.type", f"is required where the name is not one of {known}"
+                f"{key}.type",
+                f"is required where the name is not one of {known} or a preset",
             )
 
     def _route(self, key: str, route: Route, providers: Iterable[Provider]) -> None:
@@ -192,7 +171,7 @@ class Checker:
             self._complain(path, "expected up to 256 printable ASCII characters")
 
     def _url(self, path: str, url: str) -> None:
-        message = _fault_of_url(url)
+        message = fault_of_url(url)
         if message:
             self._complain(path, message)
 
@@ -203,11 +182,6 @@ class Checker:
                 same = f"{section}[{first[name]}]"
                 self._complain(f"{section}[{i}].{field}", f"is also that of {same}")
             first.setdefault(name, i)
-
-
-def provider_type(provider: Provider) -> str:
-    """Return the type of ``provider``: what it says, or else its name."""
-    return provider.type or provider.name
 
 
 def split_address(addr: str) -> tuple[str, int]:
@@ -224,24 +198,6 @@ def split_address(addr: str) -> tuple[str, int]:
     if int(port) > 65535:
         raise ValueError(f"no such port: {port}")
     return host.strip("[]"), int(port)
-
-
-def _fault_of_url(url: str) -> str:
-    # Without the URL itself: what is wrong with it may be that it holds a password.
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return "is not a valid URL"
-    if not _PRINTABLE.fullmatch(url):
-        return "a URL holds no spaces and no characters beyond ASCII"
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return "expected an URL that begins with http:// or https:// and a host"
-    if parts.username is not None or parts.password is not None:
-        return "must not hold a user name or password; set api_key instead"
-    if "?" in url or "#" in url:
-        return "must not hold a query or a fragment"
-    return ""
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

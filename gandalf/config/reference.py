@@ -8,12 +8,12 @@ from __future__ import annotations
 import ast
 import inspect as python_inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from msgspec import inspect
 
-from gandalf.config import check, scalars, settings
+from gandalf.config import hostings, presets, scalars, settings
 
 _INTRODUCTION = """\
 # Configuration
@@ -152,14 +152,34 @@ def _size(size_bytes: int) -> str:
     return f"{size:g} GiB"
 
 
+_TYPES = """\
+Types of providers, and how the gateway can prove itself there. What stands first is
+implied where `auth.type` is empty; at Bedrock, an `api_key` implies `bearer`.
+
+| type | hosting | `auth.type` |
+|---|---|---|"""
+
+_PRESETS = """\
+`openai` is any OpenAI-compatible server, `bedrock` any model that Bedrock's Converse
+API knows. Each of these presets is `openai` with a base URL:
+
+| type | base URL |
+|---|---|"""
+
+
 def _provider_types() -> str:
-    types = ", ".join(f"`{name}`" for name in check.PROVIDER_TYPES)
-    hostings = sorted({h for hs in check.PROVIDER_TYPES.values() for h in hs if h})
-    supported = ", ".join(f"`{h}`" for h in hostings) or "none but the provider itself"
-    return (
-        f"Types of providers in this version: {types}; hostings: {supported}."
-        " `openai` is any OpenAI-compatible server."
-    )
+    lines = [_TYPES]
+    for (kind, hosting), auths in hostings.AUTHS.items():
+        if kind not in presets.PRESETS:
+            place = f"`{hosting}`" if hosting else "itself"
+            lines.append(f"| `{kind}` | {place} | {_listed(auths)} |")
+    lines += ["", _PRESETS]
+    lines += (f"| `{name}` | {p.base_url} |" for name, p in presets.PRESETS.items())
+    return "\n".join(lines)
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
 
 
 def _meanings() -> dict[tuple[str, str], str]:

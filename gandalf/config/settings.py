@@ -207,10 +207,48 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 class ProviderAuth(msgspec.Struct, frozen=True, kw_only=True):
     """How the gateway proves itself to an upstream."""
 
-    type: Literal["api_key", "gcp_oauth", "aws_sigv4", ""] = ""
-    """Empty: what the hosting implies."""
+    type: Literal[
+        "",
+        "api_key",
+        "bearer",
+        "entra",
+        "managed_identity",
+        "gcp_oauth",
+        "aws_sigv4",
+    ] = ""
+    """``api_key`` is sent in the provider's own header, ``bearer`` as a token: a
+    Bedrock API key, or an access token that something else keeps fresh. ``entra`` are
+    client credentials of Microsoft Entra ID, ``managed_identity`` is the one of the
+    Azure machine. ``gcp_oauth`` is Google's application default credentials, or
+    ``credentials_file``. ``aws_sigv4`` signs with the keys given here, or else with
+    what AWS's default chain finds. Empty: what the hosting implies."""
     api_key: Secret | None = None
-    """Wins over the provider's own ``api_key``."""
+    """The key or the token. Wins over the provider's own ``api_key``."""
+    tenant_id: str = ""
+    """Entra: the directory."""
+    client_id: str = ""
+    """Entra: the application. Managed identity: the user-assigned one to use."""
+    client_secret: Secret | None = None
+    """Entra: the application's secret."""
+    scope: str = ""
+    """Entra and managed identity: what the token is for. Empty:
+    ``https://cognitiveservices.azure.com/.default``."""
+    authority: str = ""
+    """Entra: where tokens are issued, for sovereign clouds. Managed identity: the
+    metadata service. Empty: the public cloud's, or what Azure put into the
+    environment."""
+    credentials_file: str = ""
+    """Google: path of a service account's key, JSON. Empty: the application default
+    credentials, among them what ``GOOGLE_APPLICATION_CREDENTIALS`` names."""
+    access_key_id: str = ""
+    """AWS: id of an access key. Empty: AWS's default chain is asked, which knows
+    environment, shared files, web identities, containers and instances."""
+    secret_access_key: Secret | None = None
+    """AWS: the secret of ``access_key_id``."""
+    session_token: Secret | None = None
+    """AWS: goes with a temporary ``access_key_id``."""
+    profile: str = ""
+    """AWS: profile of the shared files, which may assume a role."""
 
 
 class Disconnect(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,15 +279,44 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     """Share of answers that break off in the middle."""
 
 
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model can do, where the catalogue does not know it or is wrong."""
+
+    name: str
+    """What the provider calls the model, as in a route's target."""
+    context_window: PositiveCount | None = None
+    """Tokens, prompt and answer together."""
+    output_limit: PositiveCount | None = None
+    """Tokens that one answer may have."""
+    images: bool | None = None
+    """Whether it reads images."""
+    documents: bool | None = None
+    """Whether it reads PDF files."""
+    audio: bool | None = None
+    """Whether it hears sound."""
+    video: bool | None = None
+    """Whether it sees video."""
+    tools: bool | None = None
+    """Whether it can call tools."""
+    thinking: bool | None = None
+    """Whether it can think before it answers."""
+    structured_output: bool | None = None
+    """Whether the provider holds its answer to a JSON schema."""
+    temperature: bool | None = None
+    """Whether sampling parameters may be set."""
+
+
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """One upstream account at one place."""
 
     name: str
     """Instance name, unique: label in routes, metrics and records."""
     type: str = ""
-    """``openai``, ``simulated``. Empty: the name."""
+    """What it speaks, or the preset of a vendor; see below. Empty: the name."""
     base_url: str = ""
-    """Empty: the type's public address."""
+    """Empty: the public address of the type or of its hosting. Required for Azure: the
+    resource's, ``https://NAME.openai.azure.com``; ``/openai`` or ``/openai/v1`` at its
+    end is taken as said already."""
     api_key: Secret | None = None
     """Sent to the upstream; kept in memory only, never stored."""
     models: tuple[str, ...] = ()
@@ -266,12 +333,19 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """The older form of ``timeouts.total``, which wins. Milliseconds; 0: no limit."""
     timeouts: Timeouts = Timeouts()
     hosting: Literal["", "azure", "vertex", "bedrock"] = ""
-    """The cloud that carries the provider. Empty: the provider itself."""
+    """The cloud that carries the provider. Empty: the provider itself, or what the type
+    implies."""
     region: str = ""
-    """Region of the hosting, where it has regions."""
+    """Vertex (``europe-west1``, ``eu``, ``global``) and Bedrock (``eu-central-1``):
+    required there."""
     project: str = ""
-    """Project of the hosting, where it has projects."""
+    """Vertex: the project. Empty: the one that the credentials belong to."""
+    api_version: str = ""
+    """Azure: a dated version (``2024-10-21``) asks for the deployment that the target's
+    model names, in the URL. Empty, or ``preview``: the v1 API, which has no dates."""
     auth: ProviderAuth = ProviderAuth()
+    model_info: tuple[ModelInfo, ...] = ()
+    """Corrects the built-in catalogue of models; what is ``null`` is left to it."""
     max_connections: PositiveCount = 1000
     """Connections to this upstream, at the most."""
     keepalive_expiry: Seconds = 30.0
