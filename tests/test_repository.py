@@ -119,6 +119,9 @@ SHARED = {
     "opentelemetry-exporter-http-transport",
     "opentelemetry-exporter-otlp-common",
     "opentelemetry-exporter-otlp-proto-common",
+    "google-genai",
+    "googleapis-common-protos",
+    "protobuf",
 }
 
 
