@@ -1,7 +1,14 @@
 """Where requests go and how they are sent: URL, credentials, time limits.
 
-base       what a provider and its connections must offer
-openai     any OpenAI-compatible base URL
-simulated  an upstream inside the process, for demos, tests and load
-registry   config to provider: the one place that lists the types
+base         what a provider and its connections must offer
+openai       any OpenAI-compatible base URL
+presets      the same at well-known vendors
+azure        OpenAI's models at Azure
+vertex       Google's, Anthropic's and other models at Vertex AI
+simulated    an upstream inside the process, for demos, tests and load
+body         changes to a request's body that leave the rest as it is
+credentials  what is kept fresh, and by whom; credentials_* fetch it, in threads that
+             blocking runs
+catalogue    what is known of the models
+registry     config to provider: the one place that lists the types
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -250,6 +250,10 @@ class RemoteProvider:
     """
 
     stream_framing: Callable[[], StreamFraming] | None = None
+    credential: Any = None
+    """The ``Credential`` it proves itself with, if that must be kept fresh."""
+    catalogue_id = ""
+    """What the model catalogue calls it; "" if it has no place there."""
 
     def __init__(self, config: ProviderConfig, base_url: str, dialect: Dialect) -> None:
         self.name = config.name
@@ -260,10 +264,12 @@ class RemoteProvider:
         self.base_url = (config.base_url or base_url).rstrip("/")
         self.prefix = urlsplit(self.base_url).path.encode()
         """The base URL's path: what the target of every request begins with."""
+        self.known: dict[str, Model] = {}
+        """What the catalogue knows of its models; see ``catalogue.equip``."""
 
     def model(self, name: str) -> Model:
         """Return what is known of the model that this provider calls ``name``."""
-        return Model(name=name)
+        return self.known.get(name) or Model(name=name)
 
 
 def api_key_of(config: ProviderConfig) -> str:
