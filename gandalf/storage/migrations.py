@@ -146,7 +146,27 @@ CREATE TABLE attempts (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+# One row for each stored response, so its key is all there is to most of them; lists
+# are made of files and batches only, and what is old is deleted by its age.
+_OBJECTS = """
+CREATE TABLE provider_objects (
+    org_id TEXT NOT NULL,
+    id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    usage_due INTEGER NOT NULL,
+    shown TEXT NOT NULL,
+    PRIMARY KEY (org_id, id)
+) WITHOUT ROWID;
+CREATE INDEX provider_objects_listed ON provider_objects (org_id, kind, created_at, id)
+    WHERE kind <> 'response';
+CREATE INDEX provider_objects_by_age ON provider_objects (created_at)
+    WHERE kind = 'response';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _OBJECTS)
 
 
 def migrate(

@@ -1,0 +1,46 @@
+"""Reads what a request to one of OpenAI's other endpoints asks for.
+
+``ReadCall`` calls this for endpoints that have a path of their own
+(``Exchange.path``): the body may be still arriving, and is read as far as needed.
+"""
+
+from __future__ import annotations
+
+from gandalf.dialects.openai.passthrough import PassthroughCall, read_call, read_form
+from gandalf.pipeline.exchange import Exchange
+from gandalf.pipeline.uploads import FormUpload, PlainUpload, read_whole
+from gandalf.providers.base import Upload
+
+# Of a JSON body where form data was to be expected (images/edits takes both).
+MAX_JSON_BYTES = 32 * 1024 * 1024
+
+
+async def read_passthrough(exchange: Exchange) -> PassthroughCall:
+    """Return what ``exchange`` asks for.
+
+    Raises:
+        BadRequest: The body cannot be read, or governs itself twice.
+        GatewayError: The client sent it too slowly, or too much of it.
+    """
+    upload = exchange.upload
+    if upload is None:
+        return read_call(
+            exchange.operation, exchange.body, exchange.path, exchange.method
+        )
+    content_type = exchange.headers.get(b"content-type", b"")
+    if exchange.operation == "files":
+        return read_form("files", "", PlainUpload(upload), content_type)
+    if content_type.lower().startswith(b"application/json"):
+        body = await read_whole(upload, MAX_JSON_BYTES)
+        return read_call(exchange.operation, body, exchange.path, exchange.method)
+    return await _form_call(exchange.operation, upload, content_type)
+
+
+async def _form_call(
+    operation: str, upload: Upload, content_type: bytes
+) -> PassthroughCall:
+    form = FormUpload(upload, content_type)
+    await form.read()
+    call = read_form(operation, form.model, form, content_type)
+    call.n = max(1, form.choices)
+    return call
