@@ -192,7 +192,9 @@ async def test_usage_is_claimed_once(table):
     assert claims == [True, False, False]
 
 
-async def test_a_store_that_is_away_loses_nothing(table, store, nursery, autojump_clock):
+async def test_a_store_that_is_away_loses_nothing(
+    table, store, nursery, autojump_clock
+):
     nursery.start_soon(table.run)
     store.broken = True
     table.note(an_object("file-1"))

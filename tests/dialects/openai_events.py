@@ -60,7 +60,9 @@ def message(text):
 
 def event(kind, number, **fields):
     data = {"type": kind, **fields, "sequence_number": number}
-    return f"event: {kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+    return (
+        f"event: {kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+    )
 
 
 def events(*pairs, start=0):
@@ -85,7 +87,10 @@ CONTENT = events(
         {**PLACE, "part": {"type": "output_text", "text": "", "annotations": []}},
     ),
     ("response.output_text.delta", {**PLACE, "delta": "Hi", "logprobs": []}),
-    ("response.output_text.delta", {**PLACE, "delta": " là! \u2028\x1b", "logprobs": []}),
+    (
+        "response.output_text.delta",
+        {**PLACE, "delta": " là! \u2028\x1b", "logprobs": []},
+    ),
     ("response.output_text.done", {**PLACE, "text": "Hi là!", "logprobs": []}),
     ("response.output_item.done", {"output_index": 0, "item": message("Hi là!")}),
     start=2,

@@ -286,9 +286,7 @@ def test_a_batch_tells_of_its_files_and_of_its_usage_when_it_has_ended():
     Batch.model_validate(a_batch())
 
     begun, begun_seen = answer_to("batches", a_batch("in_progress", usage=USAGE))
-    ended, seen = answer_to(
-        "batches", done, Action.RETRIEVE, object_id="batch_abc123"
-    )
+    ended, seen = answer_to("batches", done, Action.RETRIEVE, object_id="batch_abc123")
 
     assert begun.usage is None
     assert [one.usage_due for one in begun_seen] == [True]
@@ -330,7 +328,11 @@ def test_a_batch_tells_of_its_files_and_of_its_usage_when_it_has_ended():
             TokenUsage(input=2, audio_input=12, output=45),
         ),
         ("audio", {"text": "x", "usage": {"type": "duration", "seconds": 3}}, None),
-        ("rerank", {"results": [], "usage": {"total_tokens": 38}}, TokenUsage(input=38)),
+        (
+            "rerank",
+            {"results": [], "usage": {"total_tokens": 38}},
+            TokenUsage(input=38),
+        ),
         (
             "rerank",
             {"usage": {"prompt_tokens": 5, "total_tokens": 5}},
@@ -366,7 +368,9 @@ def test_an_error_in_the_place_of_an_answer_is_a_failure(operation):
 
 
 @pytest.mark.parametrize("operation", ["responses", "images", "files", "batches"])
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"usage":7,"id":8}', b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b'{"usage":7,"id":8}', b"\xff"]
+)
 def test_what_cannot_be_read_is_no_answer(operation, body):
     assert answer_to(operation, body)[0] is None
 

@@ -123,7 +123,9 @@ def test_an_incomplete_response_ends_the_stream_with_its_reason():
 def failing(code, number=8):
     error = {"code": code, "message": "it broke"}
     return event(
-        "response.failed", number, response=a_response("failed", error=error, usage=USAGE)
+        "response.failed",
+        number,
+        response=a_response("failed", error=error, usage=USAGE),
     )
 
 

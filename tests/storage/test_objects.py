@@ -30,7 +30,9 @@ def an_object(object_id="file-1", **changes):
 
 
 def some_files(count, **changes):
-    return [an_object(f"file-{n}", created_at=float(n), **changes) for n in range(count)]
+    return [
+        an_object(f"file-{n}", created_at=float(n), **changes) for n in range(count)
+    ]
 
 
 def a_query(**changes):

@@ -1,7 +1,7 @@
-"""Reads what a request to one of OpenAI's other endpoints asks for.
+"""A request to one of OpenAI's other endpoints, as it came and as it is sent on.
 
-``ReadCall`` calls this for endpoints that have a path of their own
-(``Exchange.path``): the body may be still arriving, and is read as far as needed.
+They are those with a path of their own (``Exchange.path``). The body may be still
+arriving, and is read as far as needed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from gandalf.dialects.openai.passthrough import PassthroughCall, read_call, read_form
 from gandalf.pipeline.exchange import Exchange
 from gandalf.pipeline.uploads import FormUpload, PlainUpload, read_whole
-from gandalf.providers.base import Upload
+from gandalf.providers.base import Ask, Upload
+from gandalf.providers.forwarding import forwarded
 
 # Of a JSON body where form data was to be expected (images/edits takes both).
 MAX_JSON_BYTES = 32 * 1024 * 1024
@@ -34,6 +35,26 @@ async def read_passthrough(exchange: Exchange) -> PassthroughCall:
         body = await read_whole(upload, MAX_JSON_BYTES)
         return read_call(exchange.operation, body, exchange.path, exchange.method)
     return await _form_call(exchange.operation, upload, content_type)
+
+
+def ask_for(exchange: Exchange, call: PassthroughCall, model: str) -> Ask:
+    """Return what an upstream of the same dialect is to be asked.
+
+    Raises:
+        BadRequest: Another one has been sent a part of it, which is gone.
+    """
+    return Ask(
+        operation=call.operation,
+        model=model,
+        body=call.body_for(model),
+        stream=call.stream,
+        headers=forwarded(exchange.headers),
+        method=exchange.method,
+        path=exchange.path,
+        query=exchange.query,
+        content_type=call.content_type,
+        upload=call.rest,
+    )
 
 
 async def _form_call(
