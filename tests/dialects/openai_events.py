@@ -132,16 +132,20 @@ WHOLE_IMAGE = an_image_event("image_generation.completed", usage=IMAGE_USAGE)
 TRANSCRIPT = [
     b'data: {"type":"transcript.text.delta","delta":"I"}\n\n',
     b'data: {"type":"transcript.text.delta","delta":" see"}\n\n',
-    b'data: {"type":"transcript.text.done","text":"I see","usage":{"type":"tokens",'
-    b'"input_tokens":14,"input_token_details":{"text_tokens":2,"audio_tokens":12},'
-    b'"output_tokens":45,"total_tokens":59}}\n\n',
+    (
+        b'data: {"type":"transcript.text.done","text":"I see","usage":{"type":"tokens"'
+        b',"input_tokens":14,"input_token_details":{"text_tokens":2,"audio_tokens":12}'
+        b',"output_tokens":45,"total_tokens":59}}\n\n'
+    ),
 ]
 
 # https://platform.openai.com/docs/api-reference/audio/speech-audio-done-event
 SPEECH = [
     b'data: {"type":"speech.audio.delta","audio":"AAAA"}\n\n',
-    b'data: {"type":"speech.audio.done","usage":{"input_tokens":14,"output_tokens":101,'
-    b'"total_tokens":115}}\n\n',
+    (
+        b'data: {"type":"speech.audio.done","usage":{"input_tokens":14,'
+        b'"output_tokens":101,"total_tokens":115}}\n\n'
+    ),
 ]
 
 # https://platform.openai.com/docs/api-reference/files/object

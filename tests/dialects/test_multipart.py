@@ -1,3 +1,4 @@
+import contextlib
 import random
 
 import httpx
@@ -170,10 +171,8 @@ def test_nothing_but_a_bad_request_comes_of_any_bytes(noise, rng):
     for _ in range(rng.randint(0, 4)):
         body[rng.randrange(len(body))] = rng.randrange(256)
 
-    try:
+    with contextlib.suppress(BadRequest):
         scan(bytes(body), *sorted(rng.sample(range(len(body)), 5)))
-    except BadRequest:
-        pass
 
 
 # What could be read in two ways.

@@ -23,7 +23,7 @@ def an_object(object_id="file-1", **changes):
         "org_id": "acme",
         "key_id": "k1",
         "created_at": 1000.5,
-        "shown": '{"id":"%s","purpose":"batch"}' % object_id,
+        "shown": json.dumps({"id": object_id, "purpose": "batch"}),
         **changes,
     }
     return ProviderObject(id=object_id, **fields)
@@ -145,7 +145,7 @@ async def test_a_file_that_has_expired_is_not_listed_and_a_batch_is(store):
 
 async def test_a_description_that_sqlite_cannot_read_does_not_spoil_a_list(store):
     deep = "[" * 3000 + "]" * 3000
-    await store.write([an_object(shown='{"a":%s}' % deep), an_object("file-2")], [])
+    await store.write([an_object(shown=f'{{"a":{deep}}}'), an_object("file-2")], [])
 
     assert len((await listed(store))[0]) == 2
     assert (await listed(store, purpose="batch"))[0] == ["file-2"]
