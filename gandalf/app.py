@@ -22,6 +22,7 @@ import trio
 
 from gandalf import __version__, config
 from gandalf.actors.breakers import Breakers
+from gandalf.actors.credentials import Credentials
 from gandalf.actors.first_key import NoKey, announcement, ensure_key
 from gandalf.actors.key_table import KeyTable
 from gandalf.actors.limiter import RateLimiter
@@ -35,7 +36,7 @@ from gandalf.http.application import Application
 from gandalf.http.connection import Counters
 from gandalf.http.edge import serve
 from gandalf.http.gateway import Gateway
-from gandalf.http.upstreams import IdleCloser, make_snapshot
+from gandalf.http.upstreams import IdleCloser, credentials_of, make_snapshot
 from gandalf.pipeline.authenticate import Authenticate
 from gandalf.pipeline.authorize import Authorize
 from gandalf.pipeline.cache_lookup import CacheLookup
@@ -140,7 +141,10 @@ class _Gateway:
         self.systemd = Systemd(environ)
 
         # Who owns what.
-        self.routes = routes = RouteTable(make_snapshot(settings))
+        self.credentials = Credentials()
+        self.routes = routes = RouteTable(
+            make_snapshot(settings, keeper=self.credentials)
+        )
         self.keys = KeyTable(key_store, settings)
         self.limiter = RateLimiter()
         self.breakers = Breakers(settings.circuit_breaker)
@@ -194,7 +198,9 @@ class _Gateway:
                 lambda new: self.retry_budget.configure(new.retries),
                 lambda new: self.cache.configure(new.cache),
                 lambda _: self.breakers.keep_only(routes.target_names()),
+                lambda _: self.credentials.keep_only(credentials_of(routes.current)),
             ),
+            self.credentials,
         )
 
     async def run(self) -> None:
@@ -206,6 +212,7 @@ class _Gateway:
             self.keys,
             self.journal,
             self.watches,
+            self.credentials,
             IdleCloser(self.routes),
             *self.tracing,
         )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from gandalf.actors.routes import RouteTable, Snapshot
 from gandalf.config import Config, ConfigError
 from gandalf.http.upstreams import close_unused, make_snapshot
+from gandalf.providers.credentials import Keeper
 
 log = logging.getLogger("gandalf.reload")
 
@@ -22,6 +23,7 @@ class Reloader:
         read: Reads and checks the file.
         routes: Where the snapshot in force is.
         configure: Each is told of the new configuration once it is in force.
+        keeper: Keeps credentials fresh.
     """
 
     def __init__(
@@ -29,7 +31,9 @@ class Reloader:
         read: Callable[[], Config],
         routes: RouteTable,
         configure: tuple[Callable[[Config], None], ...],
+        keeper: Keeper | None = None,
     ) -> None:
+        self._keeper = keeper
         self._read = read
         self._routes = routes
         self._configure = configure
@@ -39,7 +43,7 @@ class Reloader:
         former = self._routes.current
         try:
             config = self._read()
-            snapshot = make_snapshot(config, former)
+            snapshot = make_snapshot(config, former, self._keeper)
         except ConfigError as error:
             log.error("the new configuration is wrong, the old one stays: %s", error)
             return False

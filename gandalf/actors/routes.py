@@ -16,6 +16,7 @@ from gandalf.config import Config
 from gandalf.config import Provider as ProviderConfig
 from gandalf.config import Route as RouteConfig
 from gandalf.domain.identity import Identity
+from gandalf.domain.model import Model
 from gandalf.domain.routing import Route, Target
 from gandalf.providers.base import Provider, Upstream
 
@@ -64,6 +65,20 @@ class RouteTable:
             for alias, route in self._snapshot.routes.items()
             if route.targets and identity.may_use(alias)
         )
+
+    def describe(self, alias: str) -> Model:
+        """Return what is known of the model behind ``alias``, under that name.
+
+        Of several targets the first one speaks for all.
+        """
+        route = self.find(alias)
+        if route is None or not route.targets:
+            return Model(name=alias)
+        target = route.targets[0]
+        provider = self._snapshot.providers.get(target.provider)
+        if provider is None:
+            return Model(name=alias)
+        return msgspec.structs.replace(provider.model(target.model), name=alias)
 
     def target_names(self) -> set[str]:
         """Return the names of all targets of all routes."""

@@ -1,10 +1,10 @@
 """What a dialect must offer.
 
-Two sides. The native side reads what the gateway needs to know of bytes that pass
-through untouched, when client and upstream speak the same dialect. The translating
-side parses them into the neutral model of ``conversation`` and renders them from it,
-when they do not. A dialect is a module or package with these functions; the registry
-lists them.
+Part of it is for bytes that pass through untouched, when client and upstream speak the
+same dialect: reading what the gateway needs to know of them. Part is for those that do
+not: parsing into the neutral model of ``conversation`` and rendering from it. A dialect
+that only upstreams speak needs less. It is a module or package with these functions;
+the registry lists them.
 """
 
 from __future__ import annotations
@@ -134,19 +134,65 @@ class StreamRenderer(Protocol):
         """
 
 
-class Dialect(Protocol):
-    """One way to speak with a model, on either side of the gateway."""
+class UpstreamDialect(Protocol):
+    """One way to speak with a model, on the upstream's side of the gateway."""
 
     NAME: str
     STREAM_CONTENT_TYPE: bytes
+    TREATMENTS: Mapping[Feature, Treatment]
+    """What becomes of each feature when a request is rendered in this dialect."""
+
+    # What passes through.
+
+    def read_answer(self, operation: str, body: bytes) -> Answer | None:
+        """Return what a whole answer says of itself; None if it is no answer."""
+
+    def read_error(self, body: bytes) -> tuple[str, str | None, str | None]:
+        """Return message, code and param of an error body; "" if unreadable."""
+
+    # What is translated.
+
+    def render_request(
+        self, conversation: Conversation, model: Model, operation: str = "chat"
+    ) -> Rendered:
+        """Return the request for ``model``; what this dialect drops is left out.
+
+        ``operation`` is ``chat``, or ``count_tokens`` where the dialect has it.
+
+        Raises:
+            BadRequest: It cannot be said in this dialect at all.
+        """
+
+    def parse_answer(self, body: bytes) -> Completion:
+        """Return a whole answer. Raises one of ``UNREADABLE`` if it is none."""
+
+    def stream_parser(self) -> StreamParser:
+        """Return what parses a stream of this dialect."""
+
+    COUNTS: bool
+    """Whether there is an operation ``count_tokens``."""
+
+    def parse_count(self, body: bytes) -> int:
+        """Return the prompt's tokens. Raises one of ``UNREADABLE`` if it is none."""
+
+    def render_embeddings_request(
+        self, request: EmbeddingsRequest, model: Model
+    ) -> Rendered:
+        """Return the request body. Raises BadRequest if there is no such thing."""
+
+    def parse_embeddings(self, body: bytes) -> Embeddings:
+        """Return the vectors. Raises one of ``UNREADABLE`` if there are none."""
+
+
+class Dialect(UpstreamDialect, Protocol):
+    """One way to speak with a model, on either side of the gateway."""
+
     KEEP_ALIVE: bytes
     """What may be sent on a silent stream; empty if the dialect has nothing."""
     KEY_HEADER: bytes
     """Where its clients put their key, beside ``authorization``; may be empty."""
-    TREATMENTS: Mapping[Feature, Treatment]
-    """What becomes of each feature when a request is rendered in this dialect."""
 
-    # The native side.
+    # What passes through.
 
     def read_call(
         self, operation: str, body: bytes, model: str = "", *, stream: bool = False
@@ -166,19 +212,13 @@ class Dialect(Protocol):
     def follow(self, call: Call) -> Follower:
         """Return what follows the stream that answers ``call`` natively."""
 
-    def read_answer(self, operation: str, body: bytes) -> Answer | None:
-        """Return what a whole answer says of itself; None if it is no answer."""
-
-    def read_error(self, body: bytes) -> tuple[str, str | None, str | None]:
-        """Return message, code and param of an error body; "" if unreadable."""
-
     def error_body(self, error: GatewayError) -> bytes:
         """Return the body of the HTTP response that tells of ``error``."""
 
     def stream_error(self, error: GatewayError) -> bytes:
         """Return what tells of ``error`` in a stream that has begun."""
 
-    # The translating side.
+    # What is translated.
 
     def parse_request(self, call: Call) -> Conversation:
         """Return the conversation that ``call`` wants to go on.
@@ -190,52 +230,17 @@ class Dialect(Protocol):
             BadRequest: The body is not a valid request of this dialect.
         """
 
-    def render_request(
-        self, conversation: Conversation, model: Model, operation: str = "chat"
-    ) -> Rendered:
-        """Return the request for ``model``; what this dialect drops is left out.
-
-        ``operation`` is ``chat``, or ``count_tokens`` where the dialect has it.
-
-        Raises:
-            BadRequest: It cannot be said in this dialect at all.
-        """
-
-    def parse_answer(self, body: bytes) -> Completion:
-        """Return a whole answer. Raises one of ``UNREADABLE`` if it is none."""
-
     def render_answer(self, completion: Completion, call: Call) -> bytes:
         """Return the body that answers ``call``, which is of this dialect."""
-
-    def stream_parser(self) -> StreamParser:
-        """Return what parses a stream of this dialect."""
 
     def stream_renderer(self, call: Call) -> StreamRenderer:
         """Return what renders the stream that answers ``call``."""
 
-    # Counting; a dialect without it has an empty COUNTS.
-
-    COUNTS: bool
-    """Whether there is an operation ``count_tokens``."""
-
-    def parse_count(self, body: bytes) -> int:
-        """Return the prompt's tokens. Raises one of ``UNREADABLE`` if it is none."""
-
     def render_count(self, tokens: int) -> bytes:
         """Return the body that answers a ``count_tokens``."""
 
-    # Embeddings; a dialect without them refuses.
-
     def parse_embeddings_request(self, call: Call) -> EmbeddingsRequest:
         """Return what ``call`` wants embedded. Raises BadRequest."""
-
-    def render_embeddings_request(
-        self, request: EmbeddingsRequest, model: Model
-    ) -> Rendered:
-        """Return the request body. Raises BadRequest if there is no such thing."""
-
-    def parse_embeddings(self, body: bytes) -> Embeddings:
-        """Return the vectors. Raises one of ``UNREADABLE`` if there are none."""
 
     def render_embeddings(self, embeddings: Embeddings, call: Call) -> bytes:
         """Return the body that answers ``call``, which is of this dialect."""

@@ -39,6 +39,10 @@ class Span(NamedTuple):
     end: int
 
 
+# Bytes up to which one regular expression beats a search for each name.
+SMALL = 2048
+
+
 class Governed:
     """The members of one kind of request that decide what the gateway does.
 
@@ -50,6 +54,10 @@ class Governed:
         self.names = frozenset(names)
         self._quoted = {b'"%b"' % name.encode().lower(): name for name in sorted(names)}
         self._folded = {name.lower() for name in names}
+        alternatives = b"|".join(sorted(name.lower().encode() for name in names))
+        self._any = re.compile(
+            rb'"(%b)"(?:[ \t\n\r]*:[ \t\n\r]*)?' % alternatives, re.ASCII
+        )
 
     def members(self, body: bytes) -> dict[str, Span]:
         """Return where the values of the governed names stand, ``end`` 0 if not sought.
@@ -63,6 +71,8 @@ class Governed:
         """
         found: dict[str, Span] = {}
         folded = body.lower()
+        if len(body) <= SMALL:
+            return self._members_of_small(body, folded)
         for quoted, name in self._quoted.items():
             at = folded.find(quoted)
             if at < 0:
@@ -77,6 +87,19 @@ class Governed:
             ):
                 return self._walk(body)
             found[name] = Span(colon.end(), 0)
+        if b"\\u00" in body and _ESCAPED_LETTER.search(body):
+            return self._walk(body)
+        return found
+
+    def _members_of_small(self, body: bytes, folded: bytes) -> dict[str, Span]:
+        # The same in one search for all names: faster as long as the body is small.
+        found: dict[str, Span] = {}
+        for match in self._any.finditer(folded):
+            start, end = match.span(1)
+            name = body[start:end].decode()
+            if match.end() == end + 1 or name in found or name not in self.names:
+                return self._walk(body)
+            found[name] = Span(match.end(), 0)
         if b"\\u00" in body and _ESCAPED_LETTER.search(body):
             return self._walk(body)
         return found
@@ -102,6 +125,11 @@ class Governed:
 
 def value_end(body: bytes, start: int) -> int:
     """Return the offset just past the JSON value that starts at ``start``."""
+    if body.startswith(b'"', start):
+        # The usual case: a string with nothing escaped in it.
+        end = body.find(b'"', start + 1) + 1
+        if end > 0 and body.find(b"\\", start, end) < 0:
+            return end
     depth = 0
     for token in _TOKEN.finditer(body, start):
         mark = body[token.start()]

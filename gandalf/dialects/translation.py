@@ -11,7 +11,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gandalf.dialects.base import Call, Dialect, Rendered, StreamParser, StreamRenderer
+from gandalf.dialects.base import (
+    Call,
+    Dialect,
+    Rendered,
+    StreamParser,
+    StreamRenderer,
+    UpstreamDialect,
+)
 from gandalf.dialects.conversation import (
     Choice,
     CitationDelta,
@@ -40,6 +47,9 @@ from gandalf.domain.usage import TokenUsage
 
 CONVERSATIONS = frozenset({"chat", "completions", "generate"})
 """Operations that any upstream with a chat can answer."""
+
+EMBEDDINGS = frozenset({"embeddings", "batch_embeddings", "legacy_embeddings"})
+"""Operations that any upstream with embeddings can answer."""
 
 # Features that are one field of a conversation: what is dropped is not rendered.
 _FIELDS = {
@@ -77,7 +87,7 @@ class Translated(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def translate_request(
-    call: Call, spoken: Dialect, model: Model, *, source: Dialect, strict: bool
+    call: Call, spoken: UpstreamDialect, model: Model, *, source: Dialect, strict: bool
 ) -> Translated:
     """Return ``call`` as an upstream of the dialect ``spoken`` understands it.
 
@@ -85,7 +95,7 @@ def translate_request(
         BadRequest: It cannot be said in that dialect, or only with a loss that
             ``strict`` forbids.
     """
-    if call.operation == "embeddings":
+    if call.operation in EMBEDDINGS:
         request = source.parse_embeddings_request(call)
         return _translated(
             "embeddings",
@@ -118,14 +128,19 @@ def translate_request(
 
 
 def translate_answer(
-    call: Call, body: bytes, *, spoken: Dialect, source: Dialect, json_tool: str = ""
+    call: Call,
+    body: bytes,
+    *,
+    spoken: UpstreamDialect,
+    source: Dialect,
+    json_tool: str = "",
 ) -> tuple[bytes, str | None]:
     """Return an answer in the client's dialect, and how it ended (a ``Finish``).
 
     Raises:
         UNREADABLE: It is no answer.
     """
-    if call.operation == "embeddings":
+    if call.operation in EMBEDDINGS:
         return source.render_embeddings(spoken.parse_embeddings(body), call), None
     if call.operation == "count_tokens":
         return source.render_count(spoken.parse_count(body)), None
@@ -140,7 +155,7 @@ def _translated(
     operation: str,
     rendered: Rendered,
     conversation: Conversation,
-    spoken: Dialect,
+    spoken: UpstreamDialect,
     *,
     strict: bool,
 ) -> Translated:
@@ -172,7 +187,9 @@ def _translated(
     )
 
 
-def _of(conversation: Conversation, spoken: Dialect, treatment: Treatment) -> list[str]:
+def _of(
+    conversation: Conversation, spoken: UpstreamDialect, treatment: Treatment
+) -> list[str]:
     """Return the names of the used features that ``spoken`` gives this treatment."""
     return [
         name
@@ -181,7 +198,9 @@ def _of(conversation: Conversation, spoken: Dialect, treatment: Treatment) -> li
     ]
 
 
-def _without_dropped(conversation: Conversation, spoken: Dialect) -> Conversation:
+def _without_dropped(
+    conversation: Conversation, spoken: UpstreamDialect
+) -> Conversation:
     fields = {
         _FIELDS[feature]: None
         for feature in conversation.used

@@ -1,7 +1,7 @@
 """Every endpoint, declared once (quart-trio).
 
-Any ASGI server can serve it. Ours sends the endpoints of ``HOT_ROUTES`` straight into
-the pipeline, through the same ``Gateway`` that their views here use.
+Any ASGI server can serve it. Ours sends the endpoints of ``endpoints.RULES`` straight
+into the pipeline, through the same ``Gateway`` that their views here use.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from quart import Request, Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from gandalf import config
-from gandalf.dialects import openai
+from gandalf import __version__, config
+from gandalf.dialects.ollama import pages as ollama_pages
+from gandalf.dialects.registry import ANTHROPIC
 from gandalf.domain.errors import (
     BadRequest,
     GatewayError,
@@ -28,12 +29,15 @@ from gandalf.domain.errors import (
     RequestTimeout,
 )
 from gandalf.domain.identity import Identity, Permission
-from gandalf.http.endpoints import HOT_ROUTES, Endpoint
+from gandalf.domain.model import Model
+from gandalf.http import endpoints, model_pages
+from gandalf.http.endpoints import RULES
 from gandalf.http.gateway import Gateway, request_id
 from gandalf.http.pages import PREFIX, permissions_for
 from gandalf.http.quart_exchange import ExchangeConnection, ExchangeResponse
 from gandalf.http.responder import SECURITY_HEADERS, error_headers
-from gandalf.pipeline.authenticate import bearer_token
+from gandalf.http.spoken import Spoken, spoken_at
+from gandalf.pipeline.authenticate import any_token
 from gandalf.providers.base import Headers
 
 log = logging.getLogger("gandalf.http")
@@ -49,6 +53,8 @@ class Models(Protocol):
     """Who knows which models there are for a key."""
 
     def models_for(self, identity: Identity) -> list[str]: ...
+
+    def describe(self, alias: str) -> Model: ...
 
 
 class Records(Protocol):
@@ -111,12 +117,13 @@ class Application:
         app.config["BODY_TIMEOUT"] = server.read_timeout
         app.config["MAX_CONTENT_LENGTH"] = server.max_body_bytes
         app.url_map.strict_slashes = False
-        for (method, path), endpoint in HOT_ROUTES.items():
+        for rule in RULES:
+            method = rule.method.decode()
             app.add_url_rule(
-                path.decode(),
-                path.decode(),
-                self._exchange_view(endpoint),
-                methods=[method.decode()],
+                rule.quart_rule,
+                f"{method} {rule.pattern}",
+                self._exchange,
+                methods=[method],
             )
         pages: dict[str, Callable[..., Awaitable[Response]]] = {
             "/healthz": self.healthz,
@@ -124,10 +131,20 @@ class Application:
             "/metrics": self.metrics,
             "/v1/models": self.list_models,
             "/v1/models/<path:model>": self.get_model,
+            "/openai/v1/models": self.list_models,
+            "/openai/v1/models/<path:model>": self.get_model,
+            "/openai/models": self.list_models,
+            "/v1beta/models": self.list_gemini_models,
+            "/v1beta/models/<path:model>": self.get_gemini_model,
+            "/api/tags": self.list_ollama_models,
+            "/api/ps": self.list_running_ollama_models,
+            "/api/version": self.ollama_version,
             "/admin/v1/requests/<request_id>": self.get_request,
         }
-        for rule, view in pages.items():
-            app.add_url_rule(rule, view.__name__, view, methods=["GET"])
+        for page, view in pages.items():
+            app.add_url_rule(page, page, view, methods=["GET"])
+        show = self.show_ollama_model
+        app.add_url_rule("/api/show", "/api/show", show, methods=["POST"])
         app.before_request(self._begin)
         app.after_request(self._end)
         app.register_error_handler(Exception, self._error)
@@ -135,33 +152,69 @@ class Application:
 
     # The endpoints that reach an upstream.
 
-    def _exchange_view(self, endpoint: Endpoint) -> Callable[[], Awaitable[Response]]:
-        async def view() -> Response:
-            body: bytes = await request.get_data(as_text=False)  # type: ignore[assignment] # it is bytes
-            exchange = self._gateway.open(
-                endpoint,
-                _headers(request),
-                body,
-                trio.current_time(),
-                trio.CancelScope(),
-            )
-            interval = self._current().server.keep_alive_interval
-            return ExchangeResponse(self._gateway, exchange, interval)
-
-        return view
+    async def _exchange(self, **_: str) -> Response:
+        # Quart has decoded the path; a slash that is part of a name must stay one.
+        endpoint = endpoints.find(request.method.encode(), _raw_path(request))
+        if endpoint is None:
+            raise NotFound(f"there is no {request.path}")
+        body: bytes = await request.get_data(as_text=False)  # type: ignore[assignment] # it is bytes
+        exchange = self._gateway.open(
+            endpoint,
+            _headers(request),
+            body,
+            trio.current_time(),
+            trio.CancelScope(),
+            query=request.query_string,
+        )
+        interval = self._current().server.keep_alive_interval
+        return ExchangeResponse(self._gateway, exchange, interval)
 
     # Models.
 
     async def list_models(self) -> Response:
-        identity = self._identify(Permission.USE_MODELS)
-        models = [_model(name) for name in self._models.models_for(identity)]
-        return _json({"object": "list", "data": models})
+        models = self._usable_models()
+        if _spoken().dialect is ANTHROPIC:
+            return _json(model_pages.anthropic_list(models))
+        return _json(model_pages.openai_list(models))
 
     async def get_model(self, model: str) -> Response:
-        identity = self._identify(Permission.USE_MODELS)
-        if model not in self._models.models_for(identity):
-            raise NotFound(f"no model {model!r} here", code="model_not_found")
-        return _json(_model(model))
+        found = self._usable_model(model)
+        if _spoken().dialect is ANTHROPIC:
+            return _json(model_pages.anthropic_model(found))
+        return _json(model_pages.openai_model(found))
+
+    async def list_gemini_models(self) -> Response:
+        return _json(model_pages.gemini_list(self._usable_models()))
+
+    async def get_gemini_model(self, model: str) -> Response:
+        return _json(model_pages.gemini_model(self._usable_model(model)))
+
+    async def list_ollama_models(self) -> Response:
+        return _raw_json(ollama_pages.render_tags(self._usable_names()))
+
+    async def list_running_ollama_models(self) -> Response:
+        self._identify(Permission.USE_MODELS)
+        return _json({"models": []})
+
+    async def show_ollama_model(self) -> Response:
+        body: bytes = await request.get_data(as_text=False)  # type: ignore[assignment] # it is bytes
+        model = ollama_pages.read_show(body)
+        return _raw_json(ollama_pages.render_show(self._usable_model(model)))
+
+    async def ollama_version(self) -> Response:
+        self._identify(Permission.USE_MODELS)
+        return _raw_json(ollama_pages.render_version(__version__))
+
+    def _usable_names(self) -> list[str]:
+        return self._models.models_for(self._identify(Permission.USE_MODELS))
+
+    def _usable_models(self) -> list[Model]:
+        return list(map(self._models.describe, self._usable_names()))
+
+    def _usable_model(self, name: str) -> Model:
+        if name not in self._usable_names():
+            raise NotFound(f"no model {name!r} here", code="model_not_found")
+        return self._models.describe(name)
 
     # The system.
 
@@ -225,7 +278,7 @@ class Application:
             log.error("page %s failed", request.path, exc_info=raised)
             error = GatewayError()
         response = Response(
-            openai.error_body(error),
+            _spoken().dialect.error_body(error),
             status=error.status,
             content_type="application/json",
         )
@@ -239,7 +292,12 @@ class Application:
         Raises:
             GatewayError: Nobody we know, or none of the permissions is theirs.
         """
-        identity = self._keys.authenticate(bearer_token(_headers(request)))
+        spoken, headers = _spoken(), _headers(request)
+        url_key = b""
+        if spoken.key_in_query:
+            _, url_key = endpoints.take_key(request.query_string)
+        token = any_token(headers, spoken.key_header, url_key)
+        identity = self._keys.authenticate(token)
         if not any(identity.may(permission) for permission in any_of):
             raise PermissionDenied("insufficient permissions")
         return identity
@@ -273,9 +331,19 @@ def _headers(request: Request) -> Headers:
     return headers
 
 
+def _raw_path(request: Request) -> bytes:
+    raw: bytes | None = request.scope.get("raw_path")
+    # Some servers leave the query in it, some leave it out altogether.
+    return (raw or request.path.encode()).partition(b"?")[0]
+
+
 def _json(value: object) -> Response:
     return Response(msgspec.json.encode(value), content_type="application/json")
 
 
-def _model(name: str) -> dict[str, object]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "gandalf"}
+def _raw_json(value: bytes) -> Response:
+    return Response(value, content_type="application/json")
+
+
+def _spoken() -> Spoken:
+    return spoken_at(request.path, _headers(request))

@@ -24,9 +24,9 @@ import trio
 from gandalf.config import Server
 from gandalf.dialects import openai
 from gandalf.domain.errors import GatewayError, RequestTimeout, ShuttingDown
+from gandalf.http import endpoints
 from gandalf.http.client_wire import ClientWire
 from gandalf.http.edge_asgi import ASGI, Address, Cycle, scope_of
-from gandalf.http.endpoints import HOT_ROUTES, Endpoint
 from gandalf.http.gateway import Gateway
 from gandalf.http.parser import BodyBudget, Phase, Request, RequestParser
 from gandalf.http.responder import (
@@ -35,6 +35,7 @@ from gandalf.http.responder import (
     error_headers,
 )
 from gandalf.http.response import CONTINUE, Response
+from gandalf.pipeline.endpoint import Endpoint
 from gandalf.pipeline.exchange import Exchange
 
 log = logging.getLogger("gandalf.http")
@@ -337,7 +338,7 @@ class Connection:
         if self._paused:
             self._reader_lot.unpark()
         try:
-            endpoint = HOT_ROUTES.get((request.method, request.path))
+            endpoint = endpoints.find(request.method, request.path)
             if endpoint is not None:
                 await self._run_exchange(endpoint, request, response)
             else:
@@ -357,6 +358,7 @@ class Connection:
             request.body,
             request.received_at,
             self._worker_scope,
+            query=request.query,
         )
         self._exchange = exchange
         self._responder = responder = ExchangeResponder(exchange, response)

@@ -55,7 +55,7 @@ async def serve(
     """Serve until ``shutdown_trigger`` returns and the last connection is closed.
 
     Args:
-        app: Answers every request that is not of ``gateway.HOT_ROUTES``.
+        app: Answers every request that is not of ``http.endpoints``.
         gateway: Answers those. Told that it is draining, and at last to stop.
         settings: Where to listen, and every limit.
         shutdown_trigger: Returns when it is time to end.

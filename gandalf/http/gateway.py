@@ -14,11 +14,12 @@ import trio
 from gandalf.domain.errors import GatewayError, ShuttingDown
 from gandalf.domain.ids import new_id
 from gandalf.domain.usage import EndReason
-from gandalf.http.endpoints import Endpoint
+from gandalf.http.endpoints import take_key
 from gandalf.http.responder import ExchangeResponder
+from gandalf.pipeline.endpoint import Endpoint
 from gandalf.pipeline.exchange import Exchange
 from gandalf.pipeline.stage import Pipeline
-from gandalf.providers.base import Headers
+from gandalf.providers.base import Headers, Upload
 
 log = logging.getLogger("gandalf.http")
 
@@ -40,28 +41,36 @@ class Gateway:
         body: bytes,
         received_at: float,
         scope: trio.CancelScope,
+        *,
+        query: bytes = b"",
+        upload: Upload | None = None,
     ) -> Exchange:
         """Return the exchange of a request that has arrived whole.
 
         Args:
             endpoint: What was asked for.
             headers: The request's.
-            body: Ditto.
+            body: Ditto; empty if it comes as ``upload``.
             received_at: ``trio.current_time()`` when its last byte had arrived.
             scope: In which ``answer`` will be called. One may serve the requests of a
                 connection in turn: once it is cancelled, so is the connection.
+            query: The URL's.
+            upload: The body, for an endpoint that takes it while it arrives.
         """
         own = new_id()
+        url_key = b""
+        if query:
+            query, url_key = take_key(query)
         return Exchange(
-            operation=endpoint.operation,
-            dialect=endpoint.dialect,
-            url_model=endpoint.model,
-            url_stream=endpoint.stream,
+            endpoint=endpoint,
             headers=headers,
             body=body,
             request_id=request_id(headers, own),
             received_at=received_at,
             own_id=own,
+            query=query,
+            url_key=url_key,
+            upload=upload,
             scope=scope,
         )
 

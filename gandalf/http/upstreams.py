@@ -10,7 +10,9 @@ from gandalf.actors.routes import RouteTable, Snapshot, build_routes
 from gandalf.config import Config
 from gandalf.config import Provider as ProviderConfig
 from gandalf.http.upstream import Pool
+from gandalf.providers import catalogue
 from gandalf.providers.base import Provider, RemoteProvider, Upstream
+from gandalf.providers.credentials import Keeper
 from gandalf.providers.registry import make_provider
 
 if TYPE_CHECKING:
@@ -19,10 +21,13 @@ if TYPE_CHECKING:
 CLOSE_IDLE_EVERY = 5.0
 
 
-def make_snapshot(config: Config, former: Snapshot | None = None) -> Snapshot:
+def make_snapshot(
+    config: Config, former: Snapshot | None = None, keeper: Keeper | None = None
+) -> Snapshot:
     """Return ``config`` as what requests go by.
 
     A provider whose section is what it was in ``former`` keeps its connections.
+    ``keeper`` keeps the credentials fresh of those that need it.
     """
     kept = _unchanged(config, former) if former is not None else set()
     providers: dict[str, Provider] = {}
@@ -34,8 +39,9 @@ def make_snapshot(config: Config, former: Snapshot | None = None) -> Snapshot:
             providers[section.name] = former.providers[section.name]
             upstreams[section.name] = former.upstreams[section.name]
         else:
-            provider = providers[section.name] = make_provider(section)
+            provider = providers[section.name] = make_provider(section, keeper)
             upstreams[section.name] = make_upstream(provider, section)
+    catalogue.equip(providers, config)
     return Snapshot(
         config=config,
         routes=build_routes(config),
@@ -56,6 +62,11 @@ def make_upstream(provider: Provider, config: ProviderConfig) -> Upstream:
         max_connections=config.max_connections,
         keepalive_expiry=config.keepalive_expiry,
     )
+
+
+def credentials_of(snapshot: Snapshot) -> list[object]:
+    """Return what the providers of ``snapshot`` prove themselves with."""
+    return [getattr(p, "credential", None) for p in snapshot.providers.values()]
 
 
 def _httpx_upstream() -> type[HttpxUpstream]:

@@ -46,7 +46,7 @@ MAX_ERROR_BYTES = 64 * 1024
 
 
 class Sending:
-    """Sends to one target. ``run`` returns what it serves, or raises UpstreamError."""
+    """Sends to one target, and keeps the answer until the exchange is over."""
 
     __slots__ = (
         "_call",
@@ -58,8 +58,10 @@ class Sending:
         "_target",
         "_translated",
         "_upstream",
+        "_watch",
         "_watches",
         "attempt",
+        "reply",
     )
 
     def __init__(
@@ -83,28 +85,31 @@ class Sending:
         self._response: UpstreamResponse | None = None
         self._translated: Translated | None = None
         self._started_at = started_at = trio.current_time()
+        total = provider.timeouts.total
+        self._watch = Watch(math.inf if total is None else started_at + total)
+        self.reply: Reply | None = None
+        """What is served; None until it is known."""
         self.attempt = Attempt(
             target=target.name, started=started_at - exchange.received_at
         )
         exchange.attempts.append(self.attempt)
 
-    async def run(self) -> Served:
+    async def run(self) -> Reply:
         """Send the request and wait for the answer, or for a stream's first content.
+
+        Whoever gets the reply calls ``settle`` once it is over.
 
         Raises:
             UpstreamError: There is no answer; nothing of it reached the client.
             BadRequest: This provider has no way to say what the client asks for.
         """
-        total = self._provider.timeouts.total
-        watch = Watch(math.inf if total is None else self._started_at + total)
-        self._watches.add(watch)
-        served: Served | None = None
+        self._watches.add(self._watch)
         try:
-            served = await self._answer(watch)
+            return await self._answer()
         except UpstreamBroken as broken:
             error = (
-                self._too_late(watch)
-                if watch.expired
+                self._too_late()
+                if self._watch.expired
                 else UpstreamError(self._provider.name, str(broken))
             )
             self._note(error.code, error.message)
@@ -118,31 +123,28 @@ class Sending:
             raise
         except trio.Cancelled:
             # The client has left, or we are stopping. What was sent may be billed.
-            self._exchange.upstream_worked = watch.name != "connect"
+            self._exchange.upstream_worked = self._watch.name != "connect"
             self._note(str(self._exchange.cut or EndReason.CLIENT_DISCONNECT), "")
             raise
         finally:
-            if served is None:
-                self._watches.discard(watch)
-                if self._response is not None:
-                    self._response.close()
-        return served
+            if self.reply is None:
+                self._let_go()
 
-    async def _answer(self, watch: Watch) -> Served:
+    async def _answer(self) -> Reply:
         exchange, provider = self._exchange, self._provider
         ask = self._ask()
         request = await provider.request(ask)
         if exchange.trace is not None:
             request = self._traced(exchange.trace, request)
-        response = await self._upstream.send(request, provider.timeouts, watch)
+        response = await self._upstream.send(request, provider.timeouts, self._watch)
         self._response = response
         self.attempt.status = response.status
         self.attempt.ttfb = trio.current_time() - self._started_at
         if response.status != 200:
-            raise await self._refusal(response, watch)
+            raise await self._refusal(response)
         if ask.stream:
-            return await self._stream(response, watch)
-        return await self._whole(response, watch)
+            return await self._stream(response)
+        return await self._whole(response)
 
     def _ask(self) -> Ask:
         """Return the client's call as this target's provider understands it."""
@@ -157,6 +159,9 @@ class Sending:
                 stream=call.stream,
                 headers=forwarded(exchange.headers),
                 query=exchange.query,
+                method=exchange.endpoint.method,
+                path=exchange.endpoint.path,
+                upload=exchange.upload,
             )
         self._translated = translated = translate_request(
             call,
@@ -180,14 +185,14 @@ class Sending:
         headers = (*request.headers, *trace.sending(self.attempt, name))
         return msgspec.structs.replace(request, headers=headers)
 
-    def _too_late(self, watch: Watch) -> UpstreamTimeout:
-        timeouts = self._provider.timeouts
+    def _too_late(self) -> UpstreamTimeout:
+        timeouts, watch = self._provider.timeouts, self._watch
         limit = timeouts.total if watch.name == "total" else watch.limit
         return UpstreamTimeout(self._provider.name, watch.name, limit or 0.0)
 
-    async def _refusal(self, response: UpstreamResponse, watch: Watch) -> UpstreamError:
+    async def _refusal(self, response: UpstreamResponse) -> UpstreamError:
         body = b""
-        watch.phase("idle", self._provider.timeouts.idle)
+        self._watch.phase("idle", self._provider.timeouts.idle)
         try:
             while len(body) < MAX_ERROR_BYTES and (piece := await response.receive()):
                 body += piece
@@ -199,8 +204,8 @@ class Sending:
             error.body = b""
         return error
 
-    async def _whole(self, response: UpstreamResponse, watch: Watch) -> Served:
-        exchange = self._exchange
+    async def _whole(self, response: UpstreamResponse) -> Reply:
+        exchange, watch = self._exchange, self._watch
         idle = self._provider.timeouts.idle
         pieces: list[bytes] = []
         size = 0
@@ -223,7 +228,7 @@ class Sending:
             body = self._in_clients_words(body, self._translated)
         if exchange.capture is not None:
             exchange.capture.add(body)
-        return self._serve(response, Reply(200, b"application/json", body), watch)
+        return self._serve(Reply(200, b"application/json", body))
 
     def _in_clients_words(self, body: bytes, translated: Translated) -> bytes:
         exchange, provider = self._exchange, self._provider
@@ -242,8 +247,8 @@ class Sending:
         exchange.finish_reason = finish
         return body
 
-    async def _stream(self, response: UpstreamResponse, watch: Watch) -> Served:
-        exchange, provider = self._exchange, self._provider
+    async def _stream(self, response: UpstreamResponse) -> Reply:
+        exchange, provider, watch = self._exchange, self._provider, self._watch
         content_type = response.headers.get(b"content-type", b"")
         if not content_type.startswith(provider.stream_content_type):
             raise UpstreamError(provider.name, "the answer is not a stream")
@@ -251,14 +256,12 @@ class Sending:
         watch.phase("first_token", provider.timeouts.first_token)
         await body.wait_content()
         watch.phase("client", None)
-        return self._serve(
-            response, Reply(200, exchange.dialect.STREAM_CONTENT_TYPE, body), watch
-        )
+        return self._serve(Reply(200, exchange.dialect.STREAM_CONTENT_TYPE, body))
 
     def _follower(self) -> Follower:
         spoken, source = self._provider.dialect, self._exchange.dialect
         if self._translated is None:
-            return spoken.follow(self._call)
+            return source.follow(self._call)
         return TranslatedStream(
             spoken.stream_parser(),
             source.stream_renderer(self._call),
@@ -272,24 +275,17 @@ class Sending:
             return self._translated.operation
         return self._call.operation
 
-    def _serve(self, response: UpstreamResponse, reply: Reply, watch: Watch) -> Served:
+    def _serve(self, reply: Reply) -> Reply:
         exchange = self._exchange
         now = trio.current_time()
         exchange.upstream_time += now - self._started_at
         exchange.ttft = now - exchange.dispatched_at
         exchange.served_by = self._target
         exchange.upstream_worked = True
+        exchange.served = self
         self.attempt.decision = "answer"
-        exchange.served = served = Served(
-            reply,
-            response,
-            self.attempt,
-            self._permit,
-            self._started_at,
-            watch,
-            self._watches,
-        )
-        return served
+        self.reply = reply
+        return reply
 
     def _note(self, outcome: str, reason: str) -> None:
         self.attempt.outcome = outcome
@@ -298,54 +294,27 @@ class Sending:
         # It was waited for, in vain or not: that time is none of the gateway's own.
         self._exchange.upstream_time += self.attempt.duration
 
-
-class Served:
-    """The attempt whose answer the client gets, until the exchange is over."""
-
-    __slots__ = (
-        "_attempt",
-        "_permit",
-        "_response",
-        "_started_at",
-        "_watch",
-        "_watches",
-        "reply",
-    )
-
-    def __init__(
-        self,
-        reply: Reply,
-        response: UpstreamResponse,
-        attempt: Attempt,
-        permit: Permit,
-        started_at: float,
-        watch: Watch,
-        watches: Watches,
-    ) -> None:
-        self.reply = reply
-        self._response = response
-        self._attempt = attempt
-        self._permit = permit
-        self._started_at = started_at
-        self._watch = watch
-        self._watches = watches
-
     def settle(self, exchange: Exchange) -> None:
         """Let go of the upstream; note how it ended, and tell the breaker."""
-        self._watches.discard(self._watch)
-        self._response.close()
-        self._attempt.duration = trio.current_time() - self._started_at
+        self._let_go()
+        self.attempt.duration = trio.current_time() - self._started_at
+        assert self.reply is not None  # noqa: S101 - what is served has one
         body = self.reply.body
         if isinstance(body, StreamBody):
             body.note(exchange)
         if isinstance(exchange.error, UpstreamError):
-            self._attempt.outcome = exchange.error.code
-            self._attempt.reason = exchange.error.message[:200]
+            self.attempt.outcome = exchange.error.code
+            self.attempt.reason = exchange.error.message[:200]
             self._permit.failure(1.0, exchange.error.message)
         elif exchange.end_reason is EndReason.COMPLETE:
-            self._attempt.outcome = "served"
+            self.attempt.outcome = "served"
             self._permit.success()
         else:
             # Its client left or we are stopping: that says nothing of the upstream.
-            self._attempt.outcome = str(exchange.end_reason)
+            self.attempt.outcome = str(exchange.end_reason)
             self._permit.release()
+
+    def _let_go(self) -> None:
+        self._watches.discard(self._watch)
+        if self._response is not None:
+            self._response.close()

@@ -1,4 +1,8 @@
-"""Who is calling: from the request's ``authorization`` field to an identity."""
+"""Who is calling: from the key that a request carries to an identity.
+
+A key stands in ``authorization``, or where the dialect's own clients put it: a header
+field of its own, for Gemini also the URL. Another dialect's field counts for nothing.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,13 @@ class Authenticate:
         self._keys = keys
 
     async def enter(self, exchange: Exchange) -> Reply | None:
-        exchange.identity = self._keys.authenticate(bearer_token(exchange.headers))
+        endpoint = exchange.endpoint
+        if endpoint.key_header or endpoint.key_in_query:
+            url_key = exchange.url_key if endpoint.key_in_query else b""
+            token = any_token(exchange.headers, endpoint.key_header, url_key)
+        else:
+            token = bearer_token(exchange.headers)
+        exchange.identity = self._keys.authenticate(token)
         return None
 
     def settle(self, exchange: Exchange) -> None:
@@ -47,6 +57,33 @@ def bearer_token(headers: Headers) -> bytes:
     token = token.lstrip(b" ")
     if scheme.lower() != b"bearer" or not token:
         raise Unauthenticated("expected 'Authorization: Bearer gnd_...'")
+    return _one(token)
+
+
+def any_token(headers: Headers, key_header: bytes, url_key: bytes = b"") -> bytes:
+    """Return the key that a request carries in any of the places where it may.
+
+    Args:
+        headers: The request's.
+        key_header: The dialect's own field for keys; may be empty.
+        url_key: What stood in the URL; may be empty.
+
+    Raises:
+        Unauthenticated: There is none, or two that differ.
+    """
+    tokens = set()
+    if field := headers.get(key_header, b"").strip(b" \t"):
+        tokens.add(_one(field))
+    if url_key:
+        tokens.add(url_key)
+    if not tokens or b"authorization" in headers:
+        tokens.add(bearer_token(headers))
+    if len(tokens) > 1:
+        raise Unauthenticated("expected exactly one api key")
+    return tokens.pop()
+
+
+def _one(token: bytes) -> bytes:
     if b" " in token or b"," in token:
         raise Unauthenticated("expected exactly one api key")
     return token

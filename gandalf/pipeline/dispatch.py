@@ -16,7 +16,7 @@ from gandalf.config import Config
 from gandalf.domain.errors import BadRequest, UpstreamError, UpstreamUnavailable
 from gandalf.domain.routing import Target
 from gandalf.domain.usage import Attempt
-from gandalf.pipeline.attempt import Sending, Served
+from gandalf.pipeline.attempt import Sending
 from gandalf.pipeline.drains import Drains
 from gandalf.pipeline.exchange import Exchange, Reply
 from gandalf.pipeline.verdict import Verdict, judge
@@ -65,16 +65,16 @@ class Dispatch:
         impossible: BadRequest | None = None
         for target in exchange.targets:
             try:
-                served = await self._try(exchange, snapshot, target, failures)
+                reply = await self._try(exchange, snapshot, target, failures)
             except BadRequest as error:
                 # This target cannot be asked for it at all; another one may.
                 impossible = impossible or error
                 continue
-            if served is not None:
-                return served.reply
-        served = await self._try_again(exchange, snapshot, failures)
-        if served is not None:
-            return served.reply
+            if reply is not None:
+                return reply
+        reply = await self._try_again(exchange, snapshot, failures)
+        if reply is not None:
+            return reply
         if failures:
             raise _worst(failures)
         if impossible is not None:
@@ -85,8 +85,10 @@ class Dispatch:
         )
 
     def settle(self, exchange: Exchange) -> None:
-        if exchange.served is not None:
-            exchange.served.settle(exchange)
+        # Forgotten first: each holds the other, and only the collector would part them.
+        served, exchange.served = exchange.served, None
+        if served is not None:
+            served.settle(exchange)
 
     # One target.
 
@@ -96,7 +98,7 @@ class Dispatch:
         snapshot: Snapshot,
         target: Target,
         failures: list[_Failure],
-    ) -> Served | None:
+    ) -> Reply | None:
         """Return the answer of ``target``, or None having noted why there is none.
 
         Raises:
@@ -122,7 +124,7 @@ class Dispatch:
             self._watches,
         )
         try:
-            served = await sending.run()
+            reply = await sending.run()
         except UpstreamError as error:
             verdict = judge(error)
             failures.append(_Failure(target, error, verdict, sending.attempt))
@@ -139,7 +141,7 @@ class Dispatch:
             if exchange.served is None:
                 permit.release()
         permit.begun()
-        return served
+        return reply
 
     def _bench(self, target: Target, verdict: Verdict, error: UpstreamError) -> None:
         if verdict.bench <= 0:
@@ -161,7 +163,7 @@ class Dispatch:
 
     async def _try_again(
         self, exchange: Exchange, snapshot: Snapshot, failures: list[_Failure]
-    ) -> Served | None:
+    ) -> Reply | None:
         settings = self._current().retries
         pending = [failure for failure in failures if failure.verdict.retry]
         delay = settings.base_delay
@@ -173,9 +175,9 @@ class Dispatch:
             again.attempt.decision = "retry"
             await trio.sleep(pause)
             known = len(failures)
-            served = await self._try(exchange, snapshot, again.target, failures)
-            if served is not None:
-                return served
+            reply = await self._try(exchange, snapshot, again.target, failures)
+            if reply is not None:
+                return reply
             pending.remove(again)
             pending += [new for new in failures[known:] if new.verdict.retry]
             delay = min(delay * 2, settings.max_delay)

@@ -8,13 +8,13 @@ from typing import Protocol
 import trio
 
 from gandalf.actors.response_cache import Capture
-from gandalf.dialects.base import Call, Dialect
-from gandalf.dialects.registry import OPENAI
+from gandalf.dialects.base import Call
 from gandalf.domain.errors import GatewayError
 from gandalf.domain.identity import Identity, Limits
 from gandalf.domain.routing import Route, Target
 from gandalf.domain.usage import Attempt, EndReason, TokenUsage
 from gandalf.pipeline.drains import Drains
+from gandalf.pipeline.endpoint import Endpoint
 from gandalf.providers.base import Headers, Upload
 from gandalf.telemetry.spans import Trace
 
@@ -116,23 +116,22 @@ class Exchange:
     def __init__(
         self,
         *,
-        operation: str,
+        endpoint: Endpoint,
         headers: Headers,
         body: bytes,
         request_id: str,
         received_at: float,
-        dialect: Dialect = OPENAI,
-        url_model: str = "",
-        url_stream: bool = False,
         query: bytes = b"",
-        path: bytes = b"",
-        method: bytes = b"POST",
+        url_key: bytes = b"",
         upload: Upload | None = None,
         own_id: str = "",
         scope: trio.CancelScope | None = None,
     ) -> None:
-        self.operation = operation
-        """``chat``, ``embeddings``."""
+        self.endpoint = endpoint
+        """What was asked for."""
+        self.operation = endpoint.operation
+        self.dialect = endpoint.dialect
+        """What the client speaks."""
         self.headers = headers
         self.body = body
         self.request_id = request_id
@@ -141,17 +140,10 @@ class Exchange:
         """Ours: unique even if the client's is not."""
         self.received_at = received_at
         """``trio.current_time()`` when the request's last byte had arrived."""
-        self.dialect = dialect
-        """What the client speaks."""
-        self.url_model = url_model
-        """The model that the URL names, in dialects that have it there."""
-        self.url_stream = url_stream
-        """Whether the URL asks for a stream, ditto."""
         self.query = query
         """The URL's query, without a key."""
-        self.path = path
-        """Where below the provider's base URL, for operations at more than one."""
-        self.method = method
+        self.url_key = url_key
+        """The key that was in the query."""
         self.upload = upload
         """The body, of operations that take it while it arrives; ``body`` is empty."""
         self.scope = scope or trio.CancelScope()
@@ -177,6 +169,16 @@ class Exchange:
         if self.cut is None:
             self.cut = reason
         self.scope.cancel()
+
+    @property
+    def method(self) -> str:
+        """The request's method."""
+        return self.endpoint.method.decode()
+
+    @property
+    def rule(self) -> str:
+        """The pattern that the request's URL matched."""
+        return self.endpoint.rule
 
     @property
     def streaming(self) -> bool:

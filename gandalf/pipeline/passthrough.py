@@ -1,6 +1,6 @@
 """A request to one of OpenAI's other endpoints, as it came and as it is sent on.
 
-They are those with a path of their own (``Exchange.path``). The body may be still
+They are those with a path of their own (``Endpoint.path``). The body may be still
 arriving, and is read as far as needed.
 """
 
@@ -23,17 +23,17 @@ async def read_passthrough(exchange: Exchange) -> PassthroughCall:
         BadRequest: The body cannot be read, or governs itself twice.
         GatewayError: The client sent it too slowly, or too much of it.
     """
-    upload = exchange.upload
+    upload, endpoint = exchange.upload, exchange.endpoint
     if upload is None:
         return read_call(
-            exchange.operation, exchange.body, exchange.path, exchange.method
+            exchange.operation, exchange.body, endpoint.path, endpoint.method
         )
     content_type = exchange.headers.get(b"content-type", b"")
     if exchange.operation == "files":
         return read_form("files", "", PlainUpload(upload), content_type)
     if content_type.lower().startswith(b"application/json"):
         body = await read_whole(upload, MAX_JSON_BYTES)
-        return read_call(exchange.operation, body, exchange.path, exchange.method)
+        return read_call(exchange.operation, body, endpoint.path, endpoint.method)
     return await _form_call(exchange.operation, upload, content_type)
 
 
@@ -49,8 +49,8 @@ def ask_for(exchange: Exchange, call: PassthroughCall, model: str) -> Ask:
         body=call.body_for(model),
         stream=call.stream,
         headers=forwarded(exchange.headers),
-        method=exchange.method,
-        path=exchange.path,
+        method=exchange.endpoint.method,
+        path=exchange.endpoint.path,
         query=exchange.query,
         content_type=call.content_type,
         upload=call.rest,

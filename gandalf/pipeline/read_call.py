@@ -12,8 +12,8 @@ class ReadCall:
         exchange.call = exchange.dialect.read_call(
             exchange.operation,
             exchange.body,
-            exchange.url_model,
-            stream=exchange.url_stream,
+            exchange.endpoint.model,
+            stream=exchange.endpoint.stream,
         )
         return None
 

@@ -16,7 +16,6 @@ from gandalf import config
 from gandalf.domain.usage import Attempt, EndReason, TokenUsage
 from gandalf.pipeline.exchange import Exchange, Reply
 from gandalf.telemetry import spans
-from gandalf.telemetry.metrics import PATHS
 
 # What the conventions call those who stand behind a provider.
 _HOSTINGS = {
@@ -62,7 +61,7 @@ class Trace:
 
     async def enter(self, exchange: Exchange) -> Reply | None:
         age = trio.current_time() - exchange.received_at
-        name = f"POST {_route(exchange)}"
+        name = f"{exchange.method} {exchange.rule}"
         exchange.trace = self._tracer.begin(name, exchange.headers, age)
         return None
 
@@ -108,15 +107,10 @@ class Trace:
         return self._peers.get(provider) or Peer(provider, None, None)
 
 
-def _route(exchange: Exchange) -> str:
-    operation = exchange.operation
-    return PATHS.get((operation, exchange.dialect.NAME), operation)
-
-
 def _of_exchange(exchange: Exchange) -> _Attributes:
     attributes: _Attributes = {
-        "http.request.method": "POST",
-        "http.route": _route(exchange),
+        "http.request.method": exchange.method,
+        "http.route": exchange.rule,
         "gandalf.request_id": exchange.request_id,
         "gandalf.cache": exchange.cache,
         "gandalf.end_reason": str(exchange.end_reason),

@@ -17,7 +17,7 @@ import trio
 
 from gandalf.config import Disconnect, Timeouts
 from gandalf.config import Provider as ProviderConfig
-from gandalf.dialects.base import Dialect
+from gandalf.dialects.base import UpstreamDialect
 from gandalf.domain.model import Model
 
 Headers = dict[bytes, bytes]
@@ -27,8 +27,9 @@ Headers = dict[bytes, bytes]
 class Upload(Protocol):
     """A request body that is passed on while it arrives, and never held whole."""
 
-    length: int | None
-    """Bytes in all; None if the client did not say."""
+    @property
+    def length(self) -> int | None:
+        """Bytes in all; None if the client did not say."""
 
     async def receive(self) -> bytes:
         """Return the bytes that are there, waiting for some; b"" at the end.
@@ -217,7 +218,7 @@ class Provider(Protocol):
 
     name: str
     """Instance name, e.g. ``openai-eu``: the label in routes, records and metrics."""
-    dialect: Dialect
+    dialect: UpstreamDialect
     """What it speaks."""
     timeouts: Timeouts
     on_client_disconnect: Disconnect
@@ -255,7 +256,9 @@ class RemoteProvider:
     catalogue_id = ""
     """What the model catalogue calls it; "" if it has no place there."""
 
-    def __init__(self, config: ProviderConfig, base_url: str, dialect: Dialect) -> None:
+    def __init__(
+        self, config: ProviderConfig, base_url: str, dialect: UpstreamDialect
+    ) -> None:
         self.name = config.name
         self.dialect = dialect
         self.timeouts = config.timeouts

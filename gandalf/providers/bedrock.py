@@ -20,7 +20,7 @@ import msgspec
 
 from gandalf.config import Provider as ProviderConfig
 from gandalf.dialects import converse, json_object, sse
-from gandalf.dialects.base import UNREADABLE, Dialect
+from gandalf.dialects.base import UNREADABLE, UpstreamDialect
 from gandalf.dialects.conversation import Failed
 from gandalf.dialects.converse.models import without_region
 from gandalf.dialects.event_stream import Decoder, Message, failed_of
@@ -56,7 +56,7 @@ class Bedrock(RemoteProvider):
         self,
         config: ProviderConfig,
         credential: AwsCredential | None,
-        dialect: Dialect,
+        dialect: UpstreamDialect,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         super().__init__(config, _base_url(config.region), dialect)
@@ -138,7 +138,7 @@ class BedrockAnthropic(Bedrock):
         self,
         config: ProviderConfig,
         credential: AwsCredential | None,
-        dialect: Dialect,
+        dialect: UpstreamDialect,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         super().__init__(config, credential, dialect, environment)

@@ -56,13 +56,16 @@ _KEPT_BACK_PREFIXES = (b"x-gandalf-", b"x-forwarded-", b"x-amz", b"cf-", b"sec-"
 MAX_KNOWN = 1000
 """Names remembered: clients send the same few, whoever sends others pays for it."""
 
-_known: dict[bytes, bool] = {}
+_passing: set[bytes] = set()
+_held: set[bytes] = set(_KEPT_BACK)
 
 
 def forwarded(headers: Headers) -> list[tuple[bytes, bytes]]:
     """Return those of a client's ``headers`` that are the upstream's business."""
     passing = [
-        field for field in headers.items() if _known.get(field[0]) or _passes(field[0])
+        field
+        for field in headers.items()
+        if field[0] in _passing or (field[0] not in _held and _passes(field[0]))
     ]
     named = headers.get(b"connection")
     if named is None or named in (b"keep-alive", b"close"):
@@ -72,9 +75,8 @@ def forwarded(headers: Headers) -> list[tuple[bytes, bytes]]:
 
 
 def _passes(name: bytes) -> bool:
-    known = _known.get(name)
-    if known is None:
-        known = name not in _KEPT_BACK and not name.startswith(_KEPT_BACK_PREFIXES)
-        if len(_known) < MAX_KNOWN:
-            _known[name] = known
-    return known
+    passes = not name.startswith(_KEPT_BACK_PREFIXES)
+    known = _passing if passes else _held
+    if len(known) < MAX_KNOWN:
+        known.add(name)
+    return passes

@@ -25,11 +25,6 @@ from gandalf.telemetry.series import OTHER, Counter, Gauge, Histogram, Read, Ser
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-# The pages whose requests run the pipeline, by operation and dialect. All are POST.
-PATHS = {
-    ("chat", "openai"): "/v1/chat/completions",
-    ("embeddings", "openai"): "/v1/embeddings",
-}
 BREAKER_STATES = {"closed": 0, "open": 1, "half_open": 2}
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # The model label of a request whose alias has no route: clients make such names up.
@@ -203,9 +198,9 @@ class Metrics(_Series):
 
     def observe(self, exchange: Observed, record: UsageRecord) -> None:
         """Count a request that has run the pipeline. Called once, at its settlement."""
-        path = PATHS.get((record.operation, record.dialect), record.operation)
-        self.requests.add(("POST", path, record.status))
-        self.request_duration.observe(record.latency, ("POST", path))
+        method, path = exchange.method, exchange.rule
+        self.requests.add((method, path, record.status))
+        self.request_duration.observe(record.latency, (method, path))
         self.overhead.observe(record.overhead)
         if record.stream:
             self.stream_ends.add((record.end_reason.value,))

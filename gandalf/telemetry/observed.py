@@ -13,6 +13,14 @@ class Observed(Protocol):
     """The part of an exchange that its usage record does not hold."""
 
     @property
+    def method(self) -> str:
+        """The request's."""
+
+    @property
+    def rule(self) -> str:
+        """The pattern that its URL matched."""
+
+    @property
     def identity(self) -> Identity | None: ...
 
     @property

@@ -1,9 +1,11 @@
 import json
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gandalf.dialects import json_object
 from gandalf.dialects.json_object import Span, splice, value_end
 from gandalf.dialects.openai.calls import GOVERNED
 from gandalf.domain.errors import BadRequest
@@ -69,8 +71,15 @@ VALUES = st.recursive(
     st.lists(st.tuples(NAMES, VALUES), max_size=8),
     st.sampled_from([None, 1]),
     st.booleans(),
+    st.sampled_from([0, json_object.SMALL]),
 )
-def test_agrees_with_a_parser_that_keeps_every_pair(pairs, indent, escape):
+def test_agrees_with_a_parser_that_keeps_every_pair(pairs, indent, escape, small):
+    # Small bodies are looked through in another way than large ones.
+    with patch.object(json_object, "SMALL", small):
+        check(pairs, indent, escape)
+
+
+def check(pairs, indent, escape):
     members = [
         f"{json.dumps(name, ensure_ascii=escape)}: "
         f"{json.dumps(value, indent=indent, ensure_ascii=escape)}"

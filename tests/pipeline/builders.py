@@ -4,8 +4,10 @@ import json
 
 from gandalf.actors.routes import RouteTable, Snapshot, build_routes
 from gandalf.config import Config, Provider, Route, RouteTarget
+from gandalf.dialects import openai
 from gandalf.domain.identity import Identity
 from gandalf.domain.routing import Target
+from gandalf.pipeline.endpoint import Endpoint
 from gandalf.pipeline.exchange import Exchange
 
 
@@ -22,11 +24,17 @@ def a_chat_body(**fields):
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
+def an_endpoint(operation="chat", **changes):
+    path = {"chat": "/v1/chat/completions"}.get(operation, f"/v1/{operation}")
+    fields = {"operation": operation, "dialect": openai, "rule": path, **changes}
+    return Endpoint(**fields)
+
+
 def an_exchange(body=None, *, operation="chat", identity=None, headers=None):
     """An exchange that has been authenticated and read."""
     body = a_chat_body() if body is None else body
     exchange = Exchange(
-        operation=operation,
+        endpoint=an_endpoint(operation),
         headers=headers or {},
         body=body,
         request_id="r",

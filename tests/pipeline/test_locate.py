@@ -32,7 +32,7 @@ from tests.dialects.openai_events import (
     a_response,
     encoded,
 )
-from tests.pipeline.builders import an_identity
+from tests.pipeline.builders import an_endpoint, an_identity
 from tests.pipeline.uploads import FakeUpload
 
 
@@ -99,13 +99,11 @@ def an_object(object_id, provider="eu", **changes):
 async def an_exchange(method, path, body=b"", *, org="acme", tpm=0, **changes):
     operation = path.split("/")[1]
     exchange = Exchange(
-        operation=operation,
+        endpoint=an_endpoint(operation, path=path.encode(), method=method.encode()),
         headers=changes.pop("headers", {}),
         body=body if isinstance(body, bytes) else encoded(body),
         request_id="r",
         received_at=0.0,
-        path=path.encode(),
-        method=method.encode(),
         query=changes.pop("query", b""),
         upload=changes.pop("upload", None),
     )
@@ -462,7 +460,7 @@ async def test_a_name_that_no_path_could_hold_is_not_remembered(objects, routes)
 
 async def test_other_requests_are_left_alone(objects, routes):
     exchange = Exchange(
-        operation="chat",
+        endpoint=an_endpoint(),
         headers={},
         body=b"",
         request_id="r",

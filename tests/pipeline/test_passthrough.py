@@ -10,6 +10,7 @@ from gandalf.pipeline.passthrough import ask_for, read_passthrough
 from gandalf.pipeline.uploads import FormUpload
 from gandalf.providers.openai import OpenAI
 from tests.dialects.test_multipart import a_field, a_file, form
+from tests.pipeline.builders import an_endpoint
 from tests.pipeline.uploads import TOO_SLOW, FakeUpload, in_pieces, rest_of
 
 TYPE = b"multipart/form-data; boundary=b0undary"
@@ -19,13 +20,11 @@ BIG = b"\x00sound" * 400_000
 def an_exchange(operation, path, upload=None, body=b"", method=b"POST", **changes):
     headers = {b"content-type": TYPE, b"authorization": b"Bearer gnd_x", b"x-a": b"b"}
     return Exchange(
-        operation=operation,
+        endpoint=an_endpoint(operation, path=path, method=method),
         headers=changes.pop("headers", headers),
         body=body,
         request_id="r",
         received_at=0.0,
-        path=path,
-        method=method,
         upload=upload,
         **changes,
     )

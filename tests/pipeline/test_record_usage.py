@@ -19,6 +19,7 @@ from tests.pipeline.builders import (
     FakeResponder,
     a_chat_body,
     a_target,
+    an_endpoint,
     an_exchange,
     an_identity,
 )
@@ -168,7 +169,7 @@ async def test_it_is_recorded_after_everything_else_is_settled():
 
 async def test_nobody_we_know_is_refused_and_recorded():
     exchange = Exchange(
-        operation="chat",
+        endpoint=an_endpoint(),
         headers={},
         body=b"",
         request_id="r",

@@ -18,6 +18,8 @@ from gandalf.domain.usage import (
 
 @dataclass
 class SettledExchange:
+    method: str = "POST"
+    rule: str = "/v1/chat/completions"
     identity: Identity | None = None
     route: Route | None = None
     error: GatewayError | None = None

@@ -8,8 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gandalf.actors.breakers import BreakerState
 from gandalf.domain.errors import NotFound, RateLimited
 from gandalf.domain.usage import EndReason, TokenUsage, UsageSource
-from gandalf.http.endpoints import HOT_ROUTES
-from gandalf.telemetry.metrics import BREAKER_STATES, PATHS, Metrics
+from gandalf.telemetry.metrics import BREAKER_STATES, Metrics
 
 from .builders import a_record, an_attempt, an_exchange
 
@@ -23,14 +22,6 @@ def samples(metrics, name):
         for sample in family.samples
         if sample.name == name
     }
-
-
-def test_every_hot_route_has_its_path_as_label():
-    hot = {
-        (endpoint.operation, endpoint.dialect.NAME): path.decode()
-        for (_, path), endpoint in HOT_ROUTES.items()
-    }
-    assert hot == PATHS
 
 
 def test_a_served_request_is_counted_once_everywhere():

@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from gandalf.dialects.base import UNREADABLE
+from gandalf.domain.errors import BadRequest
 from gandalf.domain.model import Model
 
 # Go's zero time, which its clients show as "never".
@@ -90,3 +92,27 @@ def _details() -> dict[str, Any]:
         "parameter_size": "",
         "quantization_level": "",
     }
+
+
+class _Show(msgspec.Struct):
+    model: str = ""
+    name: str = ""
+    """What older clients call it."""
+
+
+_decode_show = msgspec.json.Decoder(_Show).decode
+
+
+def read_show(body: bytes) -> str:
+    """Return the model that a request to ``/api/show`` is about.
+
+    Raises:
+        BadRequest: It names none.
+    """
+    try:
+        asked = _decode_show(body)
+    except UNREADABLE as error:
+        raise BadRequest(f"the body cannot be read: {error}") from error
+    if not (asked.model or asked.name):
+        raise BadRequest("model is required", param="model")
+    return asked.model or asked.name

@@ -18,7 +18,7 @@ import trio
 from gandalf import config
 from gandalf.config import Timeouts
 from gandalf.dialects import openai
-from gandalf.dialects.base import Dialect
+from gandalf.dialects.base import UpstreamDialect
 from gandalf.domain.errors import BadRequest
 from gandalf.domain.model import Model
 from gandalf.providers.base import (
@@ -88,7 +88,7 @@ class SimulatedResponse:
 class Simulated:
     """A provider of simulated models, and its own upstream."""
 
-    dialect: Dialect = openai
+    dialect: UpstreamDialect = openai
     stream_content_type = openai.STREAM_CONTENT_TYPE
     stream_framing: Callable[[], StreamFraming] | None = None
 
