@@ -99,6 +99,9 @@ def test_reads_what_the_gateway_acts_on_in_either_spelling(config):
             "candidateCount",
         ),
         (generate(model="other"), "model_mismatch", "model"),
+        (b'{"contents":[],"model":"other","model":null}', "duplicate_key", "model"),
+        (b'{"contents":[],"mod\\u0065l":"other"}', "model_mismatch", "model"),
+        (b'{"contents":[],"Model" :"m","model":"m"}', "duplicate_key", "model"),
         (generate(model=7), "invalid_request", None),
     ],
 )
@@ -108,6 +111,13 @@ def test_a_body_that_cannot_be_served_is_refused(body, code, param):
 
     assert refused.value.code == code
     assert param is None or refused.value.param == param
+
+
+def test_a_long_conversation_is_not_too_intricate():
+    turn = {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {}}}] * 9}
+    body = json.dumps({"contents": [turn] * 2000}).encode()
+
+    assert chat(body).body_for("up") is body
 
 
 def test_a_url_without_a_model_is_refused():
@@ -448,6 +458,16 @@ def test_an_error_before_any_content_leaves_the_answer_to_another_target():
 
     assert not follower.content_seen
     assert follower.failed.status == 429
+
+
+@pytest.mark.parametrize("parts", [(), ("",)])
+def test_an_event_that_says_nothing_yet_is_no_content(parts):
+    empty = fake.event(fake.response(fake.candidate(*parts, finish_reason=None)))
+
+    shown, follower = followed([empty])
+
+    assert shown == empty
+    assert not follower.content_seen
 
 
 def test_an_event_that_is_no_json_is_left_out():

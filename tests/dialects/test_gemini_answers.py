@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -40,7 +41,7 @@ from gandalf.domain.errors import BadRequest
 from gandalf.domain.model import Model
 from gandalf.domain.usage import TokenUsage
 from tests.fakes import gemini_format as fake
-from tests.fakes.gemini_sdk import SdkStream
+from tests.fakes.gemini_sdk import SdkStream, sdk_chat_history
 
 CALL = gemini.read_call("chat", b'{"contents":[]}', "m", stream=True)
 USAGE = TokenUsage(input=7, cache_read=2, output=5, reasoning=3)
@@ -303,6 +304,8 @@ CITED = [
             [{"uri": "https://a.example", "title": "aljazeera.com"}],
         ),
         ({"groundingMetadata": None}, []),
+        ({"groundingMetadata": {"groundingChunks": "new"}}, []),
+        ({"citationMetadata": [], "logprobsResult": {"chosenCandidates": 1}}, []),
         ({"groundingMetadata": {}}, []),
         ({"citationMetadata": {"citations": [CITED[0]]}}, CITED[:1]),
         ({"citationMetadata": {"citationSources": [CITED[0]]}}, CITED[:1]),
@@ -503,6 +506,61 @@ def test_refusals_and_pictures_are_told():
         {"text": "no"},
         {"inlineData": {"mimeType": "image/png", "data": "AA=="}},
     ]
+
+
+# As the API itself says it; the sources are beside the files.
+
+DATA = Path(__file__).parent / "data" / "gemini"
+
+
+def test_the_api_s_own_stream_of_tool_calls_is_read():
+    events = events_of([(DATA / "tool_calls.sse").read_bytes()])
+
+    said = folded(events)
+    base = "call_q1VxaLz2KeyQ-8YPwv3TsAo"
+    seal = "CiQB0e2KexampleOfASignature/AbC+dEf=="
+    assert said["thinking"] == {
+        0: ("**Choosing the tools**\n\nTwo cities, so two calls.\n\n\n", None)
+    }
+    assert said["calls"] == {
+        (0, 0): [
+            f"{base}_0",
+            "get_weather",
+            '{"city":"Z\\u00fcrich","days":1.0}',
+            seal,
+        ],
+        (0, 1): [f"{base}_1", "get_weather", '{"days":2,"city":"Oslo"}', None],
+    }
+    assert said["finish"] == {0: Finish.TOOL_CALLS}
+    assert said["usage"] == TokenUsage(input=48, output=31, reasoning=53)
+
+
+def test_the_api_s_own_stream_passes_untouched():
+    raw = (DATA / "tool_calls.sse").read_bytes()
+    follower = gemini.follow(CALL)
+
+    shown = follower.feed(raw)
+
+    assert shown + follower.ending == raw
+    assert follower.usage == TokenUsage(input=48, output=31, reasoning=53)
+    assert follower.usage.total_tokens == 132
+
+
+def test_the_api_s_own_whole_answer_is_read():
+    answer = gemini.parse_answer((DATA / "text.json").read_bytes())
+
+    assert answer == Completion(
+        id="jYqXadb1IZfPhcIP1cuVwAY",
+        model="gemini-3-flash-preview",
+        choices=(
+            Choice(
+                parts=(Text(text="Hello! How can I help you today?"),),
+                finish=Finish.STOP,
+                signature="CiQBjz1rX94example/Sig+nature=",
+            ),
+        ),
+        usage=TokenUsage(input=2, output=9, reasoning=65),
+    )
 
 
 # Streams.
@@ -894,3 +952,31 @@ def test_counts_are_read_and_told():
     assert gemini.parse_count(gemini.render_count(5)) == 5
     with pytest.raises(UNREADABLE):
         gemini.parse_count(b'{"error":{}}')
+
+
+def test_a_chat_of_googles_sdk_keeps_a_translated_turn_in_its_history():
+    renderer = gemini.stream_renderer(CALL)
+    shown = renderer.render(NEUTRAL) + renderer.ending
+
+    history = sdk_chat_history(shown)
+
+    assert [content.role for content in history] == [
+        "user",
+        *["model"] * (len(history) - 1),
+    ]
+    sent = json.dumps(
+        {
+            "contents": [
+                content.model_dump(mode="json", exclude_none=True)
+                for content in history
+            ]
+        }
+    )
+    read = gemini.parse_request(gemini.read_call("chat", sent.encode(), "m"))
+    parts = [part for message in read.messages for part in message.parts]
+    assert Thinking(text="", signature="seal", origin="anthropic") in parts
+    assert ToolCall(id="c1", name="f", arguments='{"x":1}') in [
+        ToolCall(id=part.id, name=part.name, arguments=part.arguments.replace(" ", ""))
+        for part in parts
+        if isinstance(part, ToolCall)
+    ]

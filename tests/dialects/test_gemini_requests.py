@@ -26,6 +26,7 @@ from gandalf.dialects.conversation import (
     ToolResult,
 )
 from gandalf.dialects.gemini.schemas import fit, to_json_schema
+from gandalf.dialects.translation import translate_request
 from gandalf.domain.errors import BadRequest
 from gandalf.domain.model import Model
 
@@ -1044,6 +1045,16 @@ def test_a_model_that_cannot_think_is_not_asked_to():
     assert off.dropped == set()
 
 
+def test_what_is_known_of_a_model_wins_over_its_name():
+    conversation = talk(user("a"), reasoning=Reasoning(effort="high"))
+
+    can = render(conversation, "gemma-9-thinks", thinking=True)
+    cannot = render(conversation, "gemini-2.5-flash", thinking=False)
+
+    assert b"thinkingBudget" in can.body
+    assert cannot.dropped == {Feature.THINKING}
+
+
 def test_more_stop_sequences_than_five_are_cut_and_reported():
     told = render(talk(user("a"), stop=tuple("abcdefg")))
 
@@ -1071,6 +1082,32 @@ def test_a_tier_that_gemini_does_not_have_is_dropped():
     assert b"serviceTier" not in told.body
     assert told.dropped == {Feature.SERVICE_TIER}
     assert b"serviceTier" not in render(talk(user("a"), service_tier="auto")).body
+
+
+def test_the_engine_tells_what_is_lost():
+    body = {
+        "contents": [{"parts": [{"text": "a"}]}],
+        "labels": {"a": "b"},
+        "generationConfig": {"mediaResolution": "X", "stopSequences": list("abcdef")},
+    }
+    call = gemini.read_call("chat", json.dumps(body).encode(), "m")
+
+    told = translate_request(call, gemini, Model(name="m"), source=gemini, strict=False)
+
+    assert told.dropped == ("labels", "generationConfig.mediaResolution")
+    assert told.approximated == ("generationConfig.stopSequences",)
+    with pytest.raises(BadRequest):
+        translate_request(call, gemini, Model(name="m"), source=gemini, strict=True)
+
+
+def test_what_the_provider_runs_itself_is_refused_elsewhere():
+    body = {"contents": [], "tools": [{"googleSearch": {}}]}
+    call = gemini.read_call("chat", json.dumps(body).encode(), "m")
+
+    with pytest.raises(BadRequest) as refused:
+        translate_request(call, gemini, Model(name="m"), source=gemini, strict=False)
+
+    assert refused.value.param == "tools.googleSearch"
 
 
 def test_counting_counts_instructions_and_tools_too():
@@ -1119,6 +1156,11 @@ def test_counting_counts_instructions_and_tools_too():
             True,
         ),
         ({"additionalProperties": False}, {"additionalProperties": False}, False),
+        (
+            {"definitions": {"A": {}}, "items": {"$ref": "#/definitions/A"}},
+            {"$defs": {"A": {}}, "items": {"$ref": "#/$defs/A"}},
+            False,
+        ),
         ({"anyOf": [{"const": 1}, True]}, {"anyOf": [{"enum": [1]}, True]}, False),
     ],
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import httpx
 from google import genai
@@ -20,14 +21,7 @@ class SdkStream:
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self.chunks: list[types.GenerateContentResponse] = []
         self.error: Exception | None = None
-        body = b"".join(pieces)
-        headers = {"content-type": "text/event-stream"}
-        transport = httpx.MockTransport(
-            lambda request: httpx.Response(200, headers=headers, content=body)
-        )
-        with httpx.Client(transport=transport) as http:
-            options = types.HttpOptions(httpx_client=http)
-            client = genai.Client(api_key="key", http_options=options)
+        with _client(b"".join(pieces)) as client:
             try:
                 self.chunks.extend(
                     client.models.generate_content_stream(model="m", contents="hi")
@@ -49,3 +43,23 @@ class SdkStream:
             if chunk.candidates and chunk.candidates[0].content
             for part in chunk.candidates[0].content.parts or []
         ]
+
+
+def sdk_chat_history(stream: bytes) -> list[types.Content]:
+    """What a chat takes for its history after a turn that was answered by ``stream``."""
+    with _client(stream) as client:
+        chat = client.chats.create(model="m")
+        for _ in chat.send_message_stream("hi"):
+            pass
+        return chat.get_history(curated=True)
+
+
+@contextmanager
+def _client(answer: bytes) -> Iterator[genai.Client]:
+    headers = {"content-type": "text/event-stream"}
+    transport = httpx.MockTransport(
+        lambda request: httpx.Response(200, headers=headers, content=answer)
+    )
+    with httpx.Client(transport=transport) as http:
+        options = types.HttpOptions(httpx_client=http)
+        yield genai.Client(api_key="key", http_options=options)

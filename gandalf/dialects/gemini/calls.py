@@ -7,6 +7,7 @@ same one. Sources: https://ai.google.dev/api/generate-content, .../api/tokens an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -60,18 +61,30 @@ class _View(msgspec.Struct):
     )
 
 
-GOVERNED = json_object.Governed(
-    "model",
+_CHAT = (
     "contents",
-    "content",
-    "requests",
     "systemInstruction",
     "system_instruction",
     "generationConfig",
     "generation_config",
-    "generateContentRequest",
-    "generate_content_request",
 )
+_COUNT = ("contents", "generateContentRequest", "generate_content_request")
+_EMBEDDINGS = ("content", "requests")
+_NAMES = {
+    "chat": _CHAT,
+    "count_tokens": _COUNT,
+    "embeddings": _EMBEDDINGS,
+    "batch_embeddings": _EMBEDDINGS,
+}
+_GOVERNED = {
+    operation: json_object.Governed(*names) for operation, names in _NAMES.items()
+}
+_GOVERNED_AND_MODEL = {
+    operation: json_object.Governed("model", *names)
+    for operation, names in _NAMES.items()
+}
+# A name, or a letter that may be hidden in one.
+_MODEL_NAMED = re.compile(rb'"model"[ \t\r\n]*:|\\u00[3-7]', re.IGNORECASE)
 _MODEL = json_object.Governed("model")
 _LIMITS = json_object.Governed(
     "candidateCount",
@@ -144,7 +157,8 @@ def _call(operation: str, body: bytes, model: str, *, stream: bool) -> Call:
     if not model:
         raise BadRequest("model is empty", param="model")
     view = _decode_view(body)
-    named_at = tuple(_model_places(view, body))
+    members = _members(operation, body)
+    named_at = tuple(_model_places(view, body, members))
     for span in named_at:
         _must_be(model, body[span.start : span.end])
     if operation in ("embeddings", "batch_embeddings"):
@@ -219,18 +233,28 @@ def _either(name: str, camel: _Value, snake: _Value) -> _Value:
     return camel or snake
 
 
-def _model_places(view: _View, body: bytes) -> Iterator[Span]:
+def _members(operation: str, body: bytes) -> dict[str, Span]:
+    """Return where the governed members are, of which none may be there twice.
+
+    Every turn of the model's says ``"role":"model"``. Only a body where it may be the
+    name of something, openly or escaped, is searched for that one too.
+    """
+    if _MODEL_NAMED.search(body):
+        return _GOVERNED_AND_MODEL[operation].members(body)
+    return _GOVERNED[operation].members(body)
+
+
+def _model_places(view: _View, body: bytes, members: dict[str, Span]) -> Iterator[Span]:
     """Yield where ``body`` names the model, wherever each operation lets it.
 
     A governed name that is not at the top may still have been found further down.
     """
-    members = GOVERNED.members(body)
-    if view.model is not None:
+    if view.model is not None and "model" in members:
         yield _value_at(body, members["model"].start)
     for name in ("generateContentRequest", "generate_content_request"):
         if name in members and _request_of(view):
             yield from _model_in(body, _value_at(body, members[name].start))
-    if view.requests is not None:
+    if view.requests is not None and "requests" in members:
         for span in _elements(body, members["requests"].start):
             yield from _model_in(body, span)
 

@@ -30,7 +30,7 @@ from gandalf.dialects.conversation import (
     ToolResult,
 )
 from gandalf.dialects.gemini.history import FILES_API
-from gandalf.dialects.gemini.signing import NOT_OURS, OWN
+from gandalf.dialects.gemini.signing import NOT_OURS, OWN, own_of
 from gandalf.dialects.gemini.thinking import is_third
 from gandalf.domain.errors import BadRequest
 
@@ -90,8 +90,8 @@ class Writer:
 
     def _parts_of(self, message: Message) -> list[Json]:
         parts = [written for part in message.parts for written in self._part(part)]
-        if message.signature:
-            _sign(parts, message.signature)
+        if signature := own_of(message.signature):
+            _sign(parts, signature)
         return parts
 
     def _part(self, part: Part) -> Iterator[Json]:
@@ -110,12 +110,8 @@ class Writer:
             yield from self._result(part)
 
     def _thinking(self, part: Thinking) -> Iterator[Json]:
-        if part.origin == OWN and part.redacted is None:
-            yield {
-                "text": part.text,
-                "thought": True,
-                "thoughtSignature": part.signature,
-            }
+        if part.origin == OWN and (signature := own_of(part.signature)):
+            yield {"text": part.text, "thought": True, "thoughtSignature": signature}
         elif self._source == OWN and not part.origin:
             yield {"text": part.text, "thought": True}
         else:
@@ -140,8 +136,8 @@ class Writer:
                 "args": msgspec.Raw(arguments.encode()),
             }
         }
-        if call.signature:
-            written["thoughtSignature"] = call.signature
+        if signature := own_of(call.signature):
+            written["thoughtSignature"] = signature
         return written
 
     def _result(self, result: ToolResult) -> Iterator[Json]:

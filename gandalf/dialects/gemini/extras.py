@@ -9,10 +9,12 @@ several chunks becomes one citation for each.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.gemini.answers import CandidateView
 
 Json = dict[str, Any]
@@ -69,12 +71,13 @@ _decode_logprobs = msgspec.json.Decoder(_LogprobsResult | None).decode
 def citations_of(candidate: CandidateView) -> list[Json]:
     """Return what ``candidate`` cites."""
     found: list[Json] = []
-    if candidate.citation_metadata:
-        cited = _decode_citations(candidate.citation_metadata)
+    # What comes along in a shape that we do not know must not cost the answer itself.
+    with suppress(*UNREADABLE):
+        cited = _decode_citations(candidate.citation_metadata or b"null")
         if cited is not None:
             found += [*cited.sources, *cited.citations]
-    if candidate.grounding_metadata:
-        grounding = _decode_grounding(candidate.grounding_metadata)
+    with suppress(*UNREADABLE):
+        grounding = _decode_grounding(candidate.grounding_metadata or b"null")
         if grounding is not None:
             found += _grounded(grounding)
     return found
@@ -91,9 +94,10 @@ def citation_metadata(citations: Iterable[Json]) -> Json | None:
 
 def logprobs_of(candidate: CandidateView) -> Json | None:
     """Return the log probabilities of ``candidate`` in OpenAI's form."""
-    if not candidate.logprobs_result:
+    try:
+        result = _decode_logprobs(candidate.logprobs_result or b"null")
+    except UNREADABLE:
         return None
-    result = _decode_logprobs(candidate.logprobs_result)
     if result is None or not result.chosen_candidates:
         return None
     tops = result.top_candidates

@@ -172,7 +172,8 @@ class _Request:
         reasoning = self._conversation.reasoning
         if reasoning is None:
             return {}
-        if not (self._model.thinking or thinking.thinks(self._model.name)):
+        known = self._model.thinking
+        if not (thinking.thinks(self._model.name) if known is None else known):
             if reasoning.effort != "none" and reasoning.budget_tokens != 0:
                 self.writer.dropped.add(Feature.THINKING)
             return {}

@@ -44,6 +44,9 @@ _READ = frozenset(
         "examples",
     }
 )
+# As JSON Schema calls them since its draft of 2019.
+_AS_NOW = {"definitions": "$defs"}
+_REFS_AS_NOW = ("#/definitions/", "#/$defs/")
 _MAPS = ("properties", "$defs", "definitions", "patternProperties")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SINGLE = ("items", "additionalProperties", "not")
@@ -75,10 +78,12 @@ def _fit(schema: Any, losses: list[str], depth: int) -> Any:  # noqa: ANN401
         raise BadRequest("a schema is nested too deeply")
     if not isinstance(schema, dict):
         return schema
+    if "definitions" in schema and "$defs" not in schema:
+        schema = {_AS_NOW.get(name, name): each for name, each in schema.items()}
     if "$ref" in schema:
         kept = {name: each for name, each in schema.items() if name.startswith("$")}
         losses += [name for name in schema if name not in kept]
-        schema = kept
+        schema = {**kept, "$ref": str(kept["$ref"]).replace(*_REFS_AS_NOW)}
     if "const" in schema:
         fixed = {name: each for name, each in schema.items() if name != "const"}
         schema = {**fixed, "enum": [schema["const"]]}

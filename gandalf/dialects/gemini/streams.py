@@ -6,6 +6,8 @@ the prompt was blocked; what comes then is at most more usage, until the respons
 
 from __future__ import annotations
 
+import msgspec
+
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.conversation import Failed
 from gandalf.dialects.gemini.answers import (
@@ -140,8 +142,8 @@ class GenerateStream:
                 self._finished.add(candidate.index)
                 self.finish_reason = candidate.finish_reason
                 self.content_seen = True
-            elif bytes(candidate.content) not in _EMPTY:
-                self.content_seen = True
+            elif not self.content_seen:
+                self.content_seen = _says_something(candidate.content)
         if view.blocked:
             self.blocked = self.content_seen = True
             self.finish_reason = view.blocked
@@ -150,7 +152,21 @@ class GenerateStream:
             self.usage = tokens
 
 
-_EMPTY = (b"", b"null", b"{}", b'{"role":"model"}', b'{"role": "model"}')
+_SPACE = b" \t\r\n"
+_EMPTY = frozenset(
+    {
+        b"",
+        b"null",
+        b"{}",
+        b'{"role":"model"}',
+        b'{"parts":[],"role":"model"}',
+        b'{"parts":[{"text":""}],"role":"model"}',
+    }
+)
+
+
+def _says_something(content: msgspec.Raw) -> bool:
+    return bytes(content).translate(None, _SPACE) not in _EMPTY
 
 
 def _unremarkable(block: bytes) -> bool:
