@@ -646,6 +646,13 @@ def test_any_chunking_gives_the_same_events(newline):
     assert len(whole) > 15
 
 
+@pytest.mark.parametrize("size", [1, 2, 10_000])
+def test_a_byte_order_mark_is_no_part_of_the_first_event(size):
+    raw = b"\xef\xbb\xbf" + b"".join(RICH)
+
+    assert events_of(pieces_of(raw, size)) == events_of(RICH)
+
+
 def test_an_event_that_is_no_json_is_left_out():
     events = events_of([RICH[0], b"data: {oops\r\n\r\n", b": comment\n\n", *RICH[1:]])
 

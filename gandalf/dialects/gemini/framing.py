@@ -27,11 +27,11 @@ class Events:
     It needs no search while whole events come, and does not cut a CRLF in two.
     """
 
-    __slots__ = ("_buffer", "_feeds_lines", "_pending", "_return")
+    __slots__ = ("_at_boundary", "_buffer", "_feeds_lines", "_return")
 
     def __init__(self) -> None:
         self._buffer = sse.EventBuffer()
-        self._pending = 0
+        self._at_boundary = True
         self._return = b""
         self._feeds_lines = False
 
@@ -41,7 +41,7 @@ class Events:
         Raises:
             sse.EventTooLarge: The event under way does not end.
         """
-        if not self._pending and data.endswith(_END):
+        if self._at_boundary and data.startswith(b"data:") and data.endswith(_END):
             return data
         if not self._feeds_lines:
             self._feeds_lines = b"\n" in data
@@ -51,13 +51,11 @@ class Events:
         if self._feeds_lines and data.endswith(b"\r"):
             # Whether it ends an event is known with the next byte.
             self._return, data = b"\r", data[:-1]
-        block = self._buffer.feed(data)
-        self._pending += len(data) - len(block)
-        return block
+        self._at_boundary = data.endswith((_END, b"\n\n"))
+        return self._buffer.feed(data)
 
     def flush(self) -> bytes:
         """Return what is left when the stream ends without a last blank line."""
-        self._pending = 0
         return self._buffer.flush() + self._return
 
 
