@@ -12,18 +12,25 @@ ARN = "arn:aws:bedrock:us-east-1"
     [
         ("anthropic.claude-v2:1", Kind(Family.CLAUDE, (2, 0))),
         ("anthropic.claude-instant-v1", Kind(Family.CLAUDE, (2, 0))),
-        ("anthropic.claude-3-haiku-20240307-v1:0", Kind(Family.CLAUDE, (3, 0))),
+        (
+            "anthropic.claude-3-haiku-20240307-v1:0",
+            Kind(Family.CLAUDE, (3, 0), "haiku"),
+        ),
         (
             "us.anthropic.claude-3-7-sonnet-20250219-v1:0",
-            Kind(Family.CLAUDE, (3, 7)),
+            Kind(Family.CLAUDE, (3, 7), "sonnet"),
         ),
-        ("us-gov.anthropic.claude-opus-4-20250514-v1:0", Kind(Family.CLAUDE, (4, 0))),
-        ("global.anthropic.claude-opus-4-6-v1", Kind(Family.CLAUDE, (4, 6))),
-        ("anthropic.claude-sonnet-5", Kind(Family.CLAUDE, (5, 0))),
-        ("anthropic.claude-mythos-preview", Kind(Family.CLAUDE, (99, 0))),
+        (
+            "us-gov.anthropic.claude-opus-4-20250514-v1:0",
+            Kind(Family.CLAUDE, (4, 0), "opus"),
+        ),
+        ("global.anthropic.claude-opus-4-6-v1", Kind(Family.CLAUDE, (4, 6), "opus")),
+        ("anthropic.claude-sonnet-5", Kind(Family.CLAUDE, (5, 0), "sonnet")),
+        ("anthropic.claude-mythos-preview", Kind(Family.CLAUDE, (4, 6), "mythos")),
+        ("anthropic.claude-something-new", Kind(Family.CLAUDE, (99, 0))),
         (
             f"{ARN}::foundation-model/anthropic.claude-haiku-4-5-20251001-v1:0",
-            Kind(Family.CLAUDE, (4, 5)),
+            Kind(Family.CLAUDE, (4, 5), "haiku"),
         ),
         (
             f"{ARN}:123456789012:inference-profile/us.amazon.nova-2-lite-v1:0",

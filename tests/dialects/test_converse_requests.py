@@ -1,21 +1,29 @@
 """Requests in Converse: messages, sampling and all that has no file of its own."""
 
 import base64
+import itertools
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gandalf.dialects import converse
 from gandalf.dialects.conversation import (
     CacheMark,
+    Conversation,
     EmbeddingsRequest,
     Feature,
+    JsonFormat,
     Media,
     Message,
     Reasoning,
     Refusal,
     Text,
+    Thinking,
     Tool,
+    ToolCall,
+    ToolChoice,
     ToolResult,
     Treatment,
 )
@@ -25,12 +33,18 @@ from tests.dialects.converse_requests import (
     CALL,
     CLAUDE,
     CLAUDE_3_5,
+    CLAUDE_4_6,
     CLAUDE_5,
     COHERE,
+    GPT,
+    GPT_OSS,
     LLAMA,
     NOVA,
+    NOVA_2,
+    OPUS_5_5,
     PNG,
     PROFILE,
+    SCHEMA,
     WEATHER,
     a_conversation,
     assistant,
@@ -276,9 +290,10 @@ def test_a_claude_that_thinks_takes_no_sampling():
     assert mild.dropped == set()
 
 
-def test_a_model_that_takes_no_sampling_gets_none():
+@pytest.mark.parametrize(("model", "known"), [(NOVA, False), (CLAUDE_5, None)])
+def test_a_model_that_takes_no_sampling_gets_none(model, known):
     rendered, body = render(
-        a_conversation(temperature=0.3, top_k=3), CLAUDE_5, temperature=False
+        a_conversation(temperature=0.3, top_k=3), model, temperature=known
     )
 
     assert body.keys() == {"messages"}
@@ -403,3 +418,148 @@ def test_a_schema_that_is_nested_too_deeply_is_refused():
         converse.render_request(
             a_conversation(tools=(Tool(name="f", schema=schema),)), Model(name=CLAUDE)
         )
+
+
+# --- whatever comes ---
+
+texts = st.text(max_size=6)
+marks = st.none() | st.builds(CacheMark, ttl=st.sampled_from([None, "5m", "1h"]))
+kinds = [
+    ("image", "image/png"),
+    ("document", "application/pdf"),
+    ("video", "video/mp4"),
+    ("audio", "audio/wav"),
+]
+media = st.one_of(
+    st.builds(
+        Media,
+        kind=st.just(kind),
+        media_type=st.just(media_type),
+        data=st.just(PNG),
+        text=st.none() | texts,
+        name=st.none() | texts,
+        cache=marks,
+    )
+    for kind, media_type in kinds
+)
+said = st.builds(Text, text=texts, cache=marks)
+thoughts = st.builds(
+    Thinking,
+    text=texts,
+    signature=st.none() | st.just("s"),
+    redacted=st.none() | st.just("cmVk"),
+    origin=st.sampled_from(["", "anthropic", "converse", "gemini"]),
+)
+calls = st.builds(
+    ToolCall,
+    id=texts,
+    name=st.sampled_from(["f", "g"]),
+    arguments=st.sampled_from(["", "{}", '{"a":1}']),
+    signature=st.none() | st.just("s"),
+    cache=marks,
+)
+results = st.builds(
+    ToolResult,
+    call_id=texts,
+    parts=st.lists(said | media, max_size=2).map(tuple),
+    is_error=st.booleans(),
+    cache=marks,
+)
+conversations = st.builds(
+    Conversation,
+    source=st.just("openai"),
+    messages=st.lists(
+        st.builds(
+            Message,
+            role=st.sampled_from(["system", "developer"]),
+            parts=st.tuples(said),
+        )
+        | st.builds(
+            Message,
+            role=st.sampled_from(["user", "assistant"]),
+            parts=st.lists(
+                said | media | thoughts | calls | results | st.builds(Refusal, texts),
+                max_size=3,
+            ).map(tuple),
+        ),
+        max_size=5,
+    ).map(tuple),
+    tools=st.lists(
+        st.builds(
+            Tool,
+            name=st.sampled_from(["f", "g"]),
+            description=st.none() | texts,
+            schema=st.sampled_from([None, {}, SCHEMA]),
+            strict=st.sampled_from([None, True, False]),
+            cache=marks,
+        ),
+        max_size=2,
+    ).map(tuple),
+    tool_choice=st.none()
+    | st.builds(
+        ToolChoice,
+        mode=st.sampled_from(["auto", "none", "required", "named"]),
+        names=st.lists(st.sampled_from(["f", "g", "h"]), max_size=2).map(tuple),
+    ),
+    json_format=st.none()
+    | st.builds(
+        JsonFormat,
+        schema=st.sampled_from([None, {}, SCHEMA, {"type": "array"}]),
+        name=st.none() | texts,
+    ),
+    reasoning=st.none()
+    | st.builds(
+        Reasoning,
+        effort=st.sampled_from([None, "none", "minimal", "low", "xhigh", "what"]),
+        budget_tokens=st.sampled_from([None, -1, 0, 100, 20_000]),
+        adaptive=st.booleans(),
+        visible=st.sampled_from([None, True, False]),
+    ),
+    max_tokens=st.sampled_from([None, 1, 3000]),
+    temperature=st.sampled_from([None, 0.0, 1.0, 2.0]),
+    top_p=st.sampled_from([None, 0.0, 1.0]),
+    top_k=st.sampled_from([None, 0, 5]),
+    stop=st.lists(texts, max_size=2).map(tuple),
+    metadata=st.none() | st.dictionaries(texts, texts, max_size=2),
+    service_tier=st.sampled_from([None, "auto", "flex", "what"]),
+)
+ALL_MODELS = [
+    CLAUDE,
+    CLAUDE_3_5,
+    CLAUDE_4_6,
+    CLAUDE_5,
+    OPUS_5_5,
+    NOVA,
+    NOVA_2,
+    GPT,
+    GPT_OSS,
+    LLAMA,
+    COHERE,
+    PROFILE,
+]
+
+
+@given(
+    conversations,
+    st.sampled_from(ALL_MODELS),
+    st.sampled_from([None, True, False]),
+    st.sampled_from(["chat", "count_tokens"]),
+)
+def test_every_conversation_is_a_valid_request_or_refused(
+    conversation, model, known, operation
+):
+    try:
+        _, body = render(conversation, model, operation, structured_output=known)
+    except BadRequest:
+        return
+
+    if operation == "count_tokens":
+        body = body["input"]["converse"]
+    roles = [message["role"] for message in body["messages"]]
+    assert all(a != b for a, b in itertools.pairwise(roles))
+    assert set(roles) <= {"user", "assistant"}
+    assert all(message["content"] for message in body["messages"])
+    blocks = [block for message in body["messages"] for block in message["content"]]
+    assert all(block["text"].strip() for block in blocks if "text" in block)
+    if any("toolUse" in block for block in blocks):
+        assert body["toolConfig"]["tools"]

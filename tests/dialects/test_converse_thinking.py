@@ -22,6 +22,7 @@ from tests.dialects.converse_requests import (
     LLAMA,
     NOVA,
     NOVA_2,
+    OPUS_5_5,
     PROFILE,
     SCHEMA,
     WEATHER,
@@ -78,6 +79,24 @@ from tests.dialects.converse_requests import (
             CLAUDE_4_6,
             Reasoning(effort="none"),
             {"thinking": {"type": "disabled"}},
+            True,
+        ),
+        (
+            CLAUDE_4_6,
+            Reasoning(budget_tokens=4000),
+            {"thinking": {"type": "enabled", "budget_tokens": 4000}},
+            True,
+        ),
+        (
+            OPUS_5_5,
+            Reasoning(effort="none"),
+            {"output_config": {"effort": "low"}},
+            False,
+        ),
+        (
+            "anthropic.claude-sonnet-5-5",
+            Reasoning(effort="none"),
+            {"thinking": {"type": "between_tools"}},
             True,
         ),
         (

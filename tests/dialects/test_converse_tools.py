@@ -11,6 +11,7 @@ from gandalf.dialects.conversation import (
     Feature,
     JsonFormat,
     Media,
+    Message,
     Text,
     Tool,
     ToolCall,
@@ -21,7 +22,9 @@ from gandalf.dialects.converse.blocks import tool_use_id
 from gandalf.domain.errors import BadRequest
 from tests.dialects.converse_requests import (
     CALL,
+    CLAUDE_4_6,
     LLAMA,
+    OPUS_5_5,
     PNG,
     SCHEMA,
     WEATHER,
@@ -238,6 +241,17 @@ def test_calls_without_tools_are_given_the_tools_that_bedrock_insists_on():
     }
 
 
+def test_a_model_that_cannot_be_made_to_call_a_tool_is_left_to_choose():
+    choice = ToolChoice(mode="required")
+
+    rendered, body = render(
+        a_conversation(tools=(WEATHER,), tool_choice=choice), OPUS_5_5
+    )
+
+    assert "toolChoice" not in body["toolConfig"]
+    assert rendered.approximated == {Feature.TOOL_CHOICE}
+
+
 @pytest.mark.parametrize(
     ("known", "sent", "dropped"),
     [(True, True, set()), (None, None, {Feature.TOOL_STRICT})],
@@ -266,6 +280,39 @@ def test_a_model_that_can_is_held_to_the_schema():
     assert json.loads(described.pop("schema")) == SCHEMA
     assert described == {"name": "answer", "description": "It"}
     assert (rendered.json_tool, rendered.approximated) == ("", set())
+
+
+def test_a_claude_is_known_to_by_its_version():
+    wanted = JsonFormat(schema=SCHEMA)
+
+    rendered, body = render(a_conversation(json_format=wanted), OPUS_5_5)
+    denied, _ = render(
+        a_conversation(json_format=wanted), CLAUDE_4_6, structured_output=False
+    )
+
+    assert "outputConfig" in body
+    assert rendered.approximated == set()
+    assert denied.json_tool == "json_answer"
+
+
+@pytest.mark.parametrize("schema", [None, SCHEMA])
+def test_who_can_neither_be_held_nor_forced_is_asked(schema):
+    conversation = a_conversation(
+        Message(role="system", parts=(Text(text="s"),)),
+        user("Hi"),
+        json_format=JsonFormat(schema=schema),
+    )
+
+    rendered, body = render(conversation, OPUS_5_5, structured_output=False)
+
+    first, plea = body["system"]
+    assert first == {"text": "s"}
+    assert plea["text"].startswith("Answer with a JSON object and nothing else.")
+    assert ('"properties"' in plea["text"]) == (schema is not None)
+    assert (rendered.json_tool, "toolConfig" in body) == ("", False)
+    assert rendered.approximated == {
+        Feature.JSON_MODE if schema is None else Feature.JSON_SCHEMA
+    }
 
 
 def test_any_other_gives_its_json_as_a_call():

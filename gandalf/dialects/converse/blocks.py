@@ -215,6 +215,12 @@ class Blocks:
         }
 
     def _tool_result(self, result: ToolResult) -> Block:
+        if any(isinstance(p, Media) and p.kind == "audio" for p in result.parts):
+            raise BadRequest(
+                "the model's provider takes no audio as the result of a tool",
+                code="unsupported_media",
+                param="messages",
+            )
         rendered = map(self._block, result.parts)
         content = [block for block in rendered if block is not None]
         said: Block = {

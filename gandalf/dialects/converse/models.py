@@ -7,7 +7,9 @@ own inference profile or a provisioned model has an ARN that says nothing.
 
 Sources: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html and
 .../prompt-caching.html, https://docs.aws.amazon.com/nova/latest/nova2-userguide/
-extended-thinking.html; for OpenAI's models what others have measured,
+extended-thinking.html; for what a Claude refuses https://platform.claude.com/docs/en/
+about-claude/models/migration-guide and build-with-claude/thinking-troubleshooting; for
+OpenAI's models what others have measured,
 https://github.com/anomalyco/opencode/pull/48195.
 """
 
@@ -41,6 +43,8 @@ class Kind(msgspec.Struct, frozen=True):
     family: Family
     version: tuple[int, int] = (0, 0)
     """Of a Claude; the highest there can be if its name has none."""
+    line: str = ""
+    """Of a Claude: ``opus``, ``sonnet``, ..."""
 
     @property
     def caches(self) -> bool:
@@ -73,6 +77,39 @@ class Kind(msgspec.Struct, frozen=True):
         return self.family is Family.CLAUDE and self.version >= (4, 6)
 
     @property
+    def budgets(self) -> bool:
+        """Whether it is a Claude that understands a budget."""
+        return self.family is Family.CLAUDE and (3, 7) <= self.version < (4, 7)
+
+    @property
+    def off(self) -> str | None:
+        """How a Claude that thinks unasked is told not to; None if it cannot be."""
+        if self.line in ("fable", "mythos"):
+            return None
+        if self.version >= (5, 5) and self.line == "opus":
+            return None
+        if self.version >= (5, 5) and self.line == "sonnet":
+            return "between_tools"
+        return "disabled"
+
+    @property
+    def forces(self) -> bool:
+        """Whether it can be made to call a tool."""
+        if self.line in ("fable", "mythos"):
+            return self.version < (5, 1)
+        return not (self.line in ("opus", "sonnet") and self.version >= (5, 5))
+
+    @property
+    def holds_schemas(self) -> bool:
+        """Whether it is known to hold its answer and its calls to a schema."""
+        return self.family is Family.CLAUDE and self.version >= (4, 5)
+
+    @property
+    def samples(self) -> bool:
+        """Whether it lets its sampling be set."""
+        return self.family is not Family.CLAUDE or self.version < (4, 7)
+
+    @property
     def one_sampler(self) -> bool:
         """Whether it takes a temperature or a top_p, but not both."""
         return self.family is Family.CLAUDE and self.version >= (4, 1)
@@ -97,7 +134,9 @@ _HIDING = (Family.CLAUDE, Family.GPT, Family.GROK, Family.OPAQUE)
 _ID = re.compile(r"(?:[a-z-]+\.)?(anthropic|amazon|openai|xai|cohere)\.(.+)")
 _MAKERS = {"xai": Family.GROK, "cohere": Family.COHERE}
 # claude-3-7-sonnet-20250219-v1:0, claude-opus-4-20250514-v1:0, claude-sonnet-5
-_VERSION = re.compile(r"claude-(?:[a-z]+-)?(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
+_VERSION = re.compile(
+    r"claude-(?:([a-z]+)-)?(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)(?:-([a-z]+))?"
+)
 _NEWEST = (99, 0)
 
 
@@ -109,7 +148,7 @@ def kind_of(model: str) -> Kind:
         return Kind(Family.OTHER if "." in name else Family.OPAQUE)
     maker, name = found.groups()
     if maker == "anthropic":
-        return Kind(Family.CLAUDE, _version_of(name))
+        return _claude(name)
     if maker == "amazon":
         return Kind(_amazons(name))
     if maker == "openai":
@@ -130,8 +169,13 @@ def _amazons(name: str) -> Family:
     return Family.NOVA if name.startswith(first) else Family.NOVA_2
 
 
-def _version_of(name: str) -> tuple[int, int]:
+def _claude(name: str) -> Kind:
+    if name.startswith(("claude-v", "claude-instant")):
+        return Kind(Family.CLAUDE, (2, 0))
+    if name.startswith("claude-mythos-preview"):
+        return Kind(Family.CLAUDE, (4, 6), "mythos")
     found = _VERSION.match(name)
-    if found is not None:
-        return int(found[1]), int(found[2] or 0)
-    return (2, 0) if name.startswith(("claude-v", "claude-instant")) else _NEWEST
+    if found is None:
+        return Kind(Family.CLAUDE, _NEWEST)
+    line, major, minor, old_line = found.groups()
+    return Kind(Family.CLAUDE, (int(major), int(minor or 0)), line or old_line or "")

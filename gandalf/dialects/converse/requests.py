@@ -12,8 +12,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from gandalf.dialects.base import Rendered
 from gandalf.dialects.conversation import (
     Conversation,
@@ -26,7 +24,12 @@ from gandalf.dialects.converse.blocks import Block, Blocks
 from gandalf.dialects.converse.losses import Losses
 from gandalf.dialects.converse.models import Family, Kind, kind_of
 from gandalf.dialects.converse.thinking import thinking_of
-from gandalf.dialects.converse.tools import is_held_to_schema, tools_of
+from gandalf.dialects.converse.tools import (
+    encoded,
+    is_held_to_schema,
+    plea_for,
+    tools_of,
+)
 from gandalf.domain.errors import BadRequest
 from gandalf.domain.model import Model
 
@@ -102,6 +105,9 @@ def render_request(
     kind = kind_of(model.name)
     losses = Losses()
     body = _messages(conversation, kind, losses)
+    wanted = conversation.json_format
+    if wanted is not None and (plea := plea_for(wanted, model, kind, losses)):
+        body["system"] = [*body.get("system", ()), {"text": plea}]
     tools = tools_of(conversation, model, kind, losses)
     if tools.config is not None:
         body["toolConfig"] = tools.config
@@ -116,7 +122,7 @@ def render_request(
             body["inferenceConfig"] = sampling
         _add_wishes(body, conversation, model, kind, losses)
     return Rendered(
-        body=_encoded(body),
+        body=encoded(body),
         json_tool=tools.json_tool,
         approximated=frozenset(losses.approximated),
         dropped=frozenset(losses.dropped),
@@ -129,13 +135,6 @@ def render_embeddings_request(request: EmbeddingsRequest, model: Model) -> Rende
         "embeddings are not to be had from the model's provider (converse)",
         code="unsupported_operation",
     )
-
-
-def _encoded(body: Block) -> bytes:
-    try:
-        return msgspec.json.encode(body)
-    except RecursionError as error:
-        raise BadRequest("a schema is nested too deeply", param="tools") from error
 
 
 def _messages(conversation: Conversation, kind: Kind, losses: Losses) -> Block:
@@ -201,7 +200,7 @@ def _samplers(
     }
     given = {name: value for name, value in asked.items() if value is not None}
     refused: set[Feature] = set()
-    if model.temperature is False:
+    if model.temperature is False or not kind.samples:
         refused.update(given)
     elif kind.family is Family.CLAUDE and _thinks(thinking):
         # https://docs.aws.amazon.com/bedrock/latest/userguide/
@@ -232,7 +231,7 @@ def _add_wishes(
     losses: Losses,
 ) -> None:
     wanted = conversation.json_format
-    if wanted is not None and is_held_to_schema(wanted, model):
+    if wanted is not None and is_held_to_schema(wanted, model, kind):
         body["outputConfig"] = {"textFormat": _text_format(wanted)}
     if conversation.stop and kind.family is Family.CLAUDE:
         body["additionalModelResponseFieldPaths"] = [STOP_SEQUENCE_FIELD]
@@ -246,7 +245,7 @@ def _add_wishes(
 
 
 def _text_format(wanted: JsonFormat) -> Block:
-    described: Block = {"schema": _encoded(wanted.schema or {}).decode()}
+    described: Block = {"schema": encoded(wanted.schema or {}).decode()}
     if wanted.name:
         described["name"] = wanted.name
     if wanted.description:

@@ -85,16 +85,13 @@ def _claudes(
     forced: bool,
 ) -> dict[str, Any]:
     if _is_off(wanted):
-        # Older ones do not think unless they are asked to.
-        return {"thinking": {"type": "disabled"}} if kind.adaptive else {}
-    if (
-        kind.version < (3, 7)
-        or forced
-        or (not kind.adaptive and _resumes(conversation))
-    ):
+        return _turned_off(kind, losses)
+    literal = kind.budgets and wanted.budget_tokens is not None
+    by_budget = literal or not kind.adaptive
+    if kind.version < (3, 7) or forced or (by_budget and _resumes(conversation)):
         losses.drop(Feature.THINKING)
         return {}
-    if kind.adaptive:
+    if not by_budget:
         return _adaptive(wanted, kind, losses)
     budget = _budget(wanted, conversation.max_tokens, losses)
     if wanted.visible is False:
@@ -102,6 +99,16 @@ def _claudes(
     if budget is None:
         return {}
     return {"thinking": {"type": "enabled", "budget_tokens": budget}}
+
+
+def _turned_off(kind: Kind, losses: Losses) -> dict[str, Any]:
+    if not kind.adaptive:
+        # These do not think unless they are asked to.
+        return {}
+    if kind.off is not None:
+        return {"thinking": {"type": kind.off}}
+    losses.approximate(Feature.THINKING)
+    return {"output_config": {"effort": "low"}}
 
 
 def _adaptive(wanted: Reasoning, kind: Kind, losses: Losses) -> dict[str, Any]:

@@ -2,13 +2,17 @@
 
 Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/
 API_runtime_ToolConfiguration.html. There is no choice ``none``, and a conversation
-with calls in it must have tools: without any the request is refused.
+with calls in it must have tools: without any the request is refused. JSON comes by the
+model's own structured output, where it has that and there is a schema; else as a forced
+call; else, where nothing can be forced, because the system prompt asks for it.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Any, NamedTuple
+
+import msgspec
 
 from gandalf.dialects.conversation import (
     Conversation,
@@ -46,33 +50,65 @@ def tools_of(
 ) -> Tools:
     """Return the tools of ``conversation``, and the one that its JSON needs."""
     called = _called(conversation)
-    choice = conversation.tool_choice
     tools = list(_offered(conversation, called, losses))
-    chosen = _choice(choice) if tools else None
+    chosen = _choice(conversation.tool_choice, kind, losses) if tools else None
     json_tool = ""
     wanted = conversation.json_format
-    if wanted is not None and not is_held_to_schema(wanted, model):
+    if wanted is not None and needs_tool(wanted, model, kind):
         losses.approximate(_json_feature(wanted))
         # Who must call a tool of the client's gives no JSON of its own this time.
         if chosen is None:
             extra = _json_tool(wanted, {tool.name for tool in tools})
             json_tool = extra.name
-            free = tools and not _is_none(choice)
+            free = tools and not _is_none(conversation.tool_choice)
             chosen = {"any": {}} if free else {"tool": {"name": json_tool}}
             tools.append(extra)
     if not tools:
         tools = [Tool(name=name, schema=_ANYTHING) for name in called]
     if not tools:
         return Tools(None)
-    config: Block = {"tools": list(_specs(tools, model, kind, losses))}
+    specs = _specs(tools, kind, losses, strict=holds_schemas(model, kind))
+    config: Block = {"tools": specs}
     if chosen is not None:
         config["toolChoice"] = chosen
     return Tools(config, json_tool)
 
 
-def is_held_to_schema(wanted: JsonFormat, model: Model) -> bool:
-    """Whether ``model`` is known to hold its answer to a schema, and there is one."""
-    return wanted.schema is not None and model.structured_output is True
+def holds_schemas(model: Model, kind: Kind) -> bool:
+    """Whether ``model`` is known to hold its answer and its calls to a schema."""
+    if model.structured_output is not None:
+        return model.structured_output
+    return kind.holds_schemas
+
+
+def is_held_to_schema(wanted: JsonFormat, model: Model, kind: Kind) -> bool:
+    """Whether there is a schema, and ``model`` itself holds its answer to it."""
+    return wanted.schema is not None and holds_schemas(model, kind)
+
+
+def needs_tool(wanted: JsonFormat, model: Model, kind: Kind) -> bool:
+    """Whether the JSON is to come as a call."""
+    return kind.forces and not is_held_to_schema(wanted, model, kind)
+
+
+def plea_for(wanted: JsonFormat, model: Model, kind: Kind, losses: Losses) -> str:
+    """Return what to ask for if nothing holds the model to its JSON; "" if it is."""
+    if kind.forces or is_held_to_schema(wanted, model, kind):
+        return ""
+    losses.approximate(_json_feature(wanted))
+    plea = "Answer with a JSON object and nothing else."
+    if wanted.schema is not None:
+        schema = encoded(wanted.schema).decode()
+        plea += f" It must match this JSON Schema: {schema}"
+    return plea
+
+
+def encoded(value: Block) -> bytes:
+    """Return ``value`` in JSON. Raises BadRequest if it is nested too deeply."""
+    try:
+        return msgspec.json.encode(value)
+    except RecursionError as error:
+        raise BadRequest("a schema is nested too deeply", param="tools") from error
 
 
 def _called(conversation: Conversation) -> list[str]:
@@ -103,8 +139,11 @@ def _offered(
     return tools
 
 
-def _choice(choice: ToolChoice | None) -> Block | None:
+def _choice(choice: ToolChoice | None, kind: Kind, losses: Losses) -> Block | None:
     if choice is None or choice.mode in ("auto", "none"):
+        return None
+    if not kind.forces:
+        losses.approximate(Feature.TOOL_CHOICE)
         return None
     if choice.mode == "named" and len(choice.names) == 1:
         return {"tool": {"name": choice.names[0]}}
@@ -136,14 +175,16 @@ def _json_feature(wanted: JsonFormat) -> Feature:
     return Feature.JSON_MODE if wanted.schema is None else Feature.JSON_SCHEMA
 
 
-def _specs(tools: list[Tool], model: Model, kind: Kind, losses: Losses) -> list[Block]:
+def _specs(
+    tools: list[Tool], kind: Kind, losses: Losses, *, strict: bool
+) -> list[Block]:
     specs: list[Block] = []
     for tool in tools:
         spec: Block = {"name": tool.name}
         if tool.description and tool.description.strip():
             spec["description"] = tool.description
         spec["inputSchema"] = {"json": tool.schema or _ANYTHING}
-        if tool.strict and model.structured_output is True:
+        if tool.strict and strict:
             spec["strict"] = True
         elif tool.strict:
             losses.drop(Feature.TOOL_STRICT)
