@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -26,20 +25,14 @@ from gandalf.dialects.converse.models import without_region
 from gandalf.dialects.event_stream import Decoder, Message, failed_of
 from gandalf.domain.errors import BadRequest, UpstreamError
 from gandalf.providers.base import Ask, RemoteProvider, UpstreamRequest, api_key_of
-from gandalf.providers.sigv4 import Credentials, Signer
+from gandalf.providers.credentials import AwsKeys, Credential
+from gandalf.providers.sigv4 import Signer
 
 SERVICE = "bedrock"
 STREAM_CONTENT_TYPE = b"application/vnd.amazon.eventstream"
 API_KEY_VARIABLE = "AWS_BEARER_TOKEN_BEDROCK"
 
 Fields = Sequence[tuple[bytes, bytes]]
-
-
-class AwsCredential(Protocol):
-    """Knows the keys that are good now."""
-
-    async def get(self) -> Credentials:
-        """Return them; wait only if there are none that are still good."""
 
 
 class Bedrock(RemoteProvider):
@@ -55,7 +48,7 @@ class Bedrock(RemoteProvider):
     def __init__(
         self,
         config: ProviderConfig,
-        credential: AwsCredential | None,
+        credential: Credential[AwsKeys] | None,
         dialect: UpstreamDialect,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
@@ -86,14 +79,8 @@ class Bedrock(RemoteProvider):
     async def _signature(self, signer: Signer, target: bytes, body: bytes) -> Fields:
         if self.credential is None:
             raise UpstreamError(self.name, "there are no AWS credentials")
-        return signer.sign(
-            await self.credential.get(),
-            time.time(),
-            b"POST",
-            target,
-            self._fields[:1],
-            body,
-        )
+        keys: AwsKeys = await self.credential.get()
+        return signer.sign(keys, time.time(), b"POST", target, self._fields[:1], body)
 
     def _refuse(self, operation: str) -> BadRequest:
         return BadRequest(
@@ -107,7 +94,7 @@ class BedrockConverse(Bedrock):
     def __init__(
         self,
         config: ProviderConfig,
-        credential: AwsCredential | None,
+        credential: Credential[AwsKeys] | None,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         super().__init__(config, credential, converse, environment)
@@ -137,7 +124,7 @@ class BedrockAnthropic(Bedrock):
     def __init__(
         self,
         config: ProviderConfig,
-        credential: AwsCredential | None,
+        credential: Credential[AwsKeys] | None,
         dialect: UpstreamDialect,
         environment: Mapping[str, str] = os.environ,
     ) -> None:

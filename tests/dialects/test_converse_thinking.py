@@ -56,7 +56,7 @@ from tests.dialects.converse_requests import (
             {"thinking": {"type": "enabled", "budget_tokens": 1024}},
             False,
         ),
-        (CLAUDE, Reasoning(effort="none"), None, True),
+        (CLAUDE, Reasoning(effort="none"), {"thinking": {"type": "disabled"}}, True),
         (
             CLAUDE_4_6,
             Reasoning(effort="high"),
@@ -153,7 +153,7 @@ def test_a_model_that_is_not_known_to_think_is_not_asked_to(model):
 
 
 @pytest.mark.parametrize(
-    ("limit", "budget"), [(8193, 8192), (8000, 6000), (1500, 1125), (1024, None)]
+    ("limit", "budget"), [(8193, 8192), (8000, 4000), (1500, 1024), (1024, None)]
 )
 def test_a_budget_fits_into_the_limit_of_the_answer(limit, budget):
     conversation = a_conversation(

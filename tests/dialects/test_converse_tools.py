@@ -267,6 +267,8 @@ def test_strict_tools_only_where_they_are_known(known, sent, dropped):
 
 # --- JSON ---
 
+CLOSED = {"additionalProperties": False}
+
 
 # https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html
 def test_a_model_that_can_is_held_to_the_schema():
@@ -277,9 +279,23 @@ def test_a_model_that_can_is_held_to_the_schema():
     text_format = body["outputConfig"]["textFormat"]
     described = text_format["structure"]["jsonSchema"]
     assert text_format["type"] == "json_schema"
-    assert json.loads(described.pop("schema")) == SCHEMA
+    assert json.loads(described.pop("schema")) == {**SCHEMA, **CLOSED}
     assert described == {"name": "answer", "description": "It"}
     assert (rendered.json_tool, rendered.approximated) == ("", set())
+
+
+def test_a_schema_that_is_not_understood_is_changed_into_one_that_is():
+    schema = {"oneOf": [SCHEMA, {"type": "null"}]}
+
+    rendered, body = render(
+        a_conversation(json_format=JsonFormat(schema=schema)), structured_output=True
+    )
+
+    described = body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]
+    assert json.loads(described["schema"]) == {
+        "anyOf": [{**SCHEMA, **CLOSED}, {"type": "null"}]
+    }
+    assert rendered.approximated == {Feature.JSON_SCHEMA}
 
 
 def test_a_claude_is_known_to_by_its_version():

@@ -1,8 +1,6 @@
 import base64
 import itertools
 import json
-from dataclasses import dataclass
-from types import SimpleNamespace
 
 import boto3
 import httpx
@@ -15,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gandalf.config import Provider, ProviderAuth, Timeouts
+from gandalf.dialects import anthropic as anthropic_dialect
 from gandalf.dialects import sse
 from gandalf.dialects.event_stream import FramingError
 from gandalf.domain.errors import BadRequest, UpstreamError
@@ -29,18 +28,20 @@ from gandalf.providers.bedrock import (
     BedrockConverse,
     invoke_body,
 )
+from gandalf.providers.credentials import AwsKeys
 from tests.fakes import bedrock_format as fmt
 from tests.fakes import bedrock_server
 from tests.fakes.bedrock_server import fake_bedrock
 
-ANTHROPIC = SimpleNamespace(NAME="anthropic", STREAM_CONTENT_TYPE=b"text/event-stream")
 
-
-@dataclass(frozen=True)
-class Keys:
-    access_key: str = bedrock_server.ACCESS_KEY
-    secret_key: str = bedrock_server.SECRET_KEY
-    token: str | None = None
+def keys(**fields):
+    return AwsKeys(
+        **{
+            "access_key": bedrock_server.ACCESS_KEY,
+            "secret_key": bedrock_server.SECRET_KEY,
+            **fields,
+        }
+    )
 
 
 class Held:
@@ -66,7 +67,7 @@ def converse(credential=None, environment=None, **fields):
 
 def anthropic(credential=None, environment=None, **fields):
     return BedrockAnthropic(
-        a_config(**fields), credential, ANTHROPIC, environment or {}
+        a_config(**fields), credential, anthropic_dialect, environment or {}
     )
 
 
@@ -119,7 +120,7 @@ async def sent(provider, ask):
 async def test_converse_names_the_model_and_the_operation_in_the_path(
     stream, operation, target
 ):
-    provider = converse(Held(Keys()))
+    provider = converse(Held(keys()))
 
     request = await provider.request(an_ask(operation, stream=stream))
 
@@ -131,7 +132,7 @@ async def test_converse_names_the_model_and_the_operation_in_the_path(
 async def test_an_arn_is_one_segment_of_the_path():
     arn = "arn:aws:bedrock:eu-central-1:123456789012:application-inference-profile/x1"
 
-    request = await converse(Held(Keys())).request(an_ask(model=arn))
+    request = await converse(Held(keys())).request(an_ask(model=arn))
 
     assert request.target == (
         b"/model/arn%3Aaws%3Abedrock%3Aeu-central-1%3A123456789012%3A"
@@ -141,7 +142,7 @@ async def test_an_arn_is_one_segment_of_the_path():
 
 @pytest.mark.parametrize("operation", ["embeddings", "completions"])
 async def test_what_bedrock_does_not_have_is_refused(operation):
-    for provider in (converse(Held(Keys())), anthropic(Held(Keys()))):
+    for provider in (converse(Held(keys())), anthropic(Held(keys()))):
         with pytest.raises(BadRequest) as raised:
             await provider.request(an_ask(operation))
 
@@ -150,7 +151,7 @@ async def test_what_bedrock_does_not_have_is_refused(operation):
 
 async def test_anthropics_tokens_cannot_be_counted_here():
     with pytest.raises(BadRequest):
-        await anthropic(Held(Keys())).request(an_ask("count_tokens"))
+        await anthropic(Held(keys())).request(an_ask("count_tokens"))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_what_is_signed_for_host_is_what_the_transport_sends(base_url):
 
 
 async def test_an_api_key_takes_the_place_of_a_signature():
-    held = Held(Keys())
+    held = Held(keys())
     provider = converse(held, api_key=Secret("key"))
 
     request = await provider.request(an_ask())
@@ -200,7 +201,7 @@ async def test_an_api_key_is_found_where_aws_itself_looks():
 
 async def test_an_api_key_in_the_environment_gives_way_to_what_is_configured():
     environment = {"AWS_BEARER_TOKEN_BEDROCK": "from outside"}
-    held = Held(Keys())
+    held = Held(keys())
 
     own = await converse(environment=environment, api_key=Secret("own")).request(
         an_ask()
@@ -220,10 +221,10 @@ async def test_without_any_credentials_nothing_is_sent():
 
 
 async def test_credentials_are_asked_for_each_time():
-    held = Held(Keys())
+    held = Held(keys())
     provider = converse(held)
     await provider.request(an_ask())
-    held.keys = Keys(token="new")
+    held.keys = keys(token="new")
 
     request = await provider.request(an_ask())
 
@@ -244,7 +245,7 @@ async def test_credentials_are_asked_for_each_time():
 )
 async def test_bedrock_accepts_what_is_signed(nursery, model, token):
     async with fake_bedrock(nursery) as up:
-        provider = converse(Held(Keys(token=token)), base_url=up.url)
+        provider = converse(Held(keys(token=token)), base_url=up.url)
 
         status, _, body = await sent(provider, an_ask(model=model))
 
@@ -254,7 +255,7 @@ async def test_bedrock_accepts_what_is_signed(nursery, model, token):
 
 async def test_bedrock_refuses_another_secret(nursery):
     async with fake_bedrock(nursery) as up:
-        provider = converse(Held(Keys(secret_key="other")), base_url=up.url)
+        provider = converse(Held(keys(secret_key="other")), base_url=up.url)
 
         status, _, _ = await sent(provider, an_ask())
 
@@ -263,7 +264,7 @@ async def test_bedrock_refuses_another_secret(nursery):
 
 async def test_bedrock_refuses_a_body_that_was_changed_after_it_was_signed(nursery):
     async with fake_bedrock(nursery) as up:
-        provider = converse(Held(Keys()), base_url=up.url)
+        provider = converse(Held(keys()), base_url=up.url)
         request = await provider.request(an_ask())
         async with httpx.AsyncClient() as client:
             answer = await client.post(
@@ -287,8 +288,8 @@ async def test_bedrock_accepts_an_api_key(nursery):
 async def test_a_stream_is_of_the_type_that_the_provider_says(nursery):
     async with fake_bedrock(nursery) as up:
         for provider in (
-            converse(Held(Keys()), base_url=up.url),
-            anthropic(Held(Keys()), base_url=up.url),
+            converse(Held(keys()), base_url=up.url),
+            anthropic(Held(keys()), base_url=up.url),
         ):
             status, headers, _ = await sent(provider, a_message_ask(stream=True))
 
@@ -298,7 +299,7 @@ async def test_a_stream_is_of_the_type_that_the_provider_says(nursery):
 
 async def test_anthropics_stream_comes_out_as_its_own_events(nursery):
     async with fake_bedrock(nursery) as up:
-        provider = anthropic(Held(Keys()), base_url=up.url)
+        provider = anthropic(Held(keys()), base_url=up.url)
         body = json.dumps({**MESSAGES, "stream": True}).encode()
 
         _, _, data = await sent(provider, a_message_ask(body=body, stream=True))
@@ -318,11 +319,34 @@ async def test_anthropics_stream_comes_out_as_its_own_events(nursery):
         )
 
 
+@pytest.mark.parametrize(
+    ("cut", "said"),
+    [
+        (None, (True, "end_turn", None)),
+        (3, (False, None, None)),
+        (fmt.exception("throttlingException", "slow down"), (False, None, 429)),
+    ],
+)
+def test_anthropics_dialect_follows_what_is_unpacked(cut, said):
+    frames = list(map(fmt.chunk, fmt.message_events()))
+    if isinstance(cut, bytes):
+        frames = [*frames[:3], cut]
+    body = json.dumps({**MESSAGES, "stream": True}).encode()
+    follower = anthropic_dialect.follow(anthropic_dialect.read_call("chat", body))
+
+    framing = AnthropicFraming()
+    for frame in frames[:cut] if isinstance(cut, int) else frames:
+        follower.feed(framing.feed(frame))
+
+    failed = follower.failed.status if follower.failed else None
+    assert (follower.done, follower.finish_reason, failed) == said
+
+
 # --- the fake itself, by Amazon's own client ---
 
 
-def amazons_client(url, **keys):
-    keys = keys or {
+def amazons_client(url, **fields):
+    fields = fields or {
         "aws_access_key_id": bedrock_server.ACCESS_KEY,
         "aws_secret_access_key": bedrock_server.SECRET_KEY,
         "aws_session_token": bedrock_server.TOKEN,
@@ -332,7 +356,7 @@ def amazons_client(url, **keys):
         endpoint_url=url,
         region_name=bedrock_server.REGION,
         config=Config(retries={"total_max_attempts": 1}),
-        **keys,
+        **fields,
     )
 
 
@@ -414,7 +438,7 @@ async def test_betas_move_into_the_body_and_other_fields_are_kept():
         (b"x-stainless-lang", b"python"),
     ]
 
-    request = await anthropic(Held(Keys())).request(a_message_ask(headers=headers))
+    request = await anthropic(Held(keys())).request(a_message_ask(headers=headers))
 
     assert json.loads(request.body)["anthropic_beta"] == [
         "context-1m-2025-08-07",

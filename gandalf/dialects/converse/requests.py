@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gandalf.dialects.anthropic.schemas import fitted
 from gandalf.dialects.base import Rendered
 from gandalf.dialects.conversation import (
     Conversation,
@@ -102,7 +103,7 @@ def render_request(
     Raises:
         BadRequest: It cannot be said to this model at all.
     """
-    kind = kind_of(model.name)
+    kind = kind_of(model)
     losses = Losses()
     body = _messages(conversation, kind, losses)
     wanted = conversation.json_format
@@ -232,7 +233,7 @@ def _add_wishes(
 ) -> None:
     wanted = conversation.json_format
     if wanted is not None and is_held_to_schema(wanted, model, kind):
-        body["outputConfig"] = {"textFormat": _text_format(wanted)}
+        body["outputConfig"] = {"textFormat": _text_format(wanted, losses)}
     if conversation.stop and kind.family is Family.CLAUDE:
         body["additionalModelResponseFieldPaths"] = [STOP_SEQUENCE_FIELD]
     if labels := _labels(conversation.metadata or {}, losses):
@@ -244,8 +245,12 @@ def _add_wishes(
         losses.drop(Feature.SERVICE_TIER)
 
 
-def _text_format(wanted: JsonFormat) -> Block:
-    described: Block = {"schema": encoded(wanted.schema or {}).decode()}
+def _text_format(wanted: JsonFormat, losses: Losses) -> Block:
+    # Bedrock understands of JSON Schema what Anthropic does.
+    schema, same = fitted(wanted.schema or {})
+    if not same:
+        losses.approximate(Feature.JSON_SCHEMA)
+    described: Block = {"schema": encoded(schema).decode()}
     if wanted.name:
         described["name"] = wanted.name
     if wanted.description:

@@ -1,7 +1,8 @@
 """How much to think, in the words of each maker.
 
 Sources: https://docs.aws.amazon.com/bedrock/latest/userguide/
-claude-messages-extended-thinking.html and ...-adaptive-thinking.html,
+claude-messages-extended-thinking.html (the fields are Anthropic's own, and so are the
+rules, which its dialect knows),
 https://docs.aws.amazon.com/nova/latest/nova2-userguide/extended-thinking.html; for
 OpenAI's models see ``models``.
 """
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gandalf.dialects.anthropic.models import Rules
+from gandalf.dialects.anthropic.thinking import Circumstances, plan
 from gandalf.dialects.conversation import (
     Conversation,
     Feature,
@@ -21,21 +24,15 @@ from gandalf.dialects.conversation import (
 )
 from gandalf.dialects.converse.losses import Losses
 from gandalf.dialects.converse.models import Family, Kind
-from gandalf.dialects.reasoning import budget_of, effort_of, nearest
+from gandalf.dialects.reasoning import effort_of, nearest
 from gandalf.domain.model import Model
-
-MIN_BUDGET = 1024
-# Of a limit on the whole answer, what thinking may take at the most.
-_SHARE = 0.75
 
 # Of two that are equally near to what is asked, the first is taken.
 _EFFORTS: dict[Family, tuple[str, ...]] = {
-    Family.CLAUDE: ("low", "medium", "high", "xhigh", "max"),
     Family.NOVA_2: ("low", "medium", "high"),
     Family.GPT: ("low", "medium", "high", "xhigh", "max", "none"),
     Family.GPT_OSS: ("low", "medium", "high"),
 }
-_EFFORTS_OF_CLAUDE_4_6 = ("low", "medium", "high", "max")
 
 
 def thinking_of(
@@ -58,12 +55,12 @@ def thinking_of(
     wanted = conversation.reasoning
     if wanted is None or not _says_how_much(wanted):
         return {}
+    if kind.claude is not None:
+        return _claudes(wanted, conversation, model, kind.claude, losses, forced=forced)
     if kind.family not in _EFFORTS or model.thinking is False:
         if not _is_off(wanted):
             losses.drop(Feature.THINKING)
         return {}
-    if kind.family is Family.CLAUDE:
-        return _claudes(wanted, conversation, kind, losses, forced=forced)
     if wanted.visible is not None:
         losses.approximate(Feature.THINKING)
     if kind.family is Family.NOVA_2:
@@ -79,50 +76,31 @@ def thinking_of(
 def _claudes(
     wanted: Reasoning,
     conversation: Conversation,
-    kind: Kind,
+    model: Model,
+    rules: Rules,
     losses: Losses,
     *,
     forced: bool,
 ) -> dict[str, Any]:
-    if _is_off(wanted):
-        return _turned_off(kind, losses)
-    literal = kind.budgets and wanted.budget_tokens is not None
-    by_budget = literal or not kind.adaptive
-    if kind.version < (3, 7) or forced or (by_budget and _resumes(conversation)):
-        losses.drop(Feature.THINKING)
-        return {}
-    if not by_budget:
-        return _adaptive(wanted, kind, losses)
-    budget = _budget(wanted, conversation.max_tokens, losses)
-    if wanted.visible is False:
-        losses.approximate(Feature.THINKING)
-    if budget is None:
-        return {}
-    return {"thinking": {"type": "enabled", "budget_tokens": budget}}
-
-
-def _turned_off(kind: Kind, losses: Losses) -> dict[str, Any]:
-    if not kind.adaptive:
-        # These do not think unless they are asked to.
-        return {}
-    if kind.off is not None:
-        return {"thinking": {"type": kind.off}}
-    losses.approximate(Feature.THINKING)
-    return {"output_config": {"effort": "low"}}
-
-
-def _adaptive(wanted: Reasoning, kind: Kind, losses: Losses) -> dict[str, Any]:
-    thinking = {"type": "adaptive"}
-    if wanted.visible is not None and kind.version >= (4, 7):
-        thinking["display"] = "summarized" if wanted.visible else "omitted"
-    elif wanted.visible is False:
-        losses.approximate(Feature.THINKING)
-    fields: dict[str, Any] = {"thinking": thinking}
-    if wanted.effort is not None or wanted.budget_tokens is not None:
-        allowed = _EFFORTS[kind.family]
-        if kind.version < (4, 7):
-            allowed = _EFFORTS_OF_CLAUDE_4_6
-        fields["output_config"] = {"effort": _effort(wanted, allowed, losses)}
+    last = conversation.messages[-1] if conversation.messages else None
+    planned = plan(
+        wanted,
+        rules,
+        Circumstances(
+            max_tokens=conversation.max_tokens,
+            output_limit=model.output_limit,
+            forced=forced,
+            prefill=last is not None and last.role == "assistant",
+            sealed=not _resumes(conversation),
+        ),
+    )
+    losses.approximated |= planned.approximated
+    losses.dropped |= planned.dropped
+    fields: dict[str, Any] = {}
+    if planned.config is not None:
+        fields["thinking"] = planned.config
+    if planned.effort is not None:
+        fields["output_config"] = {"effort": planned.effort}
     return fields
 
 
@@ -159,22 +137,6 @@ def _effort(wanted: Reasoning, allowed: tuple[str, ...], losses: Losses) -> str:
     if effort != asked:
         losses.approximate(Feature.THINKING)
     return effort
-
-
-def _budget(wanted: Reasoning, limit: int | None, losses: Losses) -> int | None:
-    budget = wanted.budget_tokens
-    if budget is None:
-        losses.approximate(Feature.THINKING)
-        budget = budget_of(wanted.effort or "medium")
-    fitting = max(budget, MIN_BUDGET)
-    if limit is not None and fitting >= limit:
-        fitting = int(limit * _SHARE)
-    if fitting < MIN_BUDGET:
-        losses.drop(Feature.THINKING)
-        return None
-    if fitting != budget:
-        losses.approximate(Feature.THINKING)
-    return fitting
 
 
 def _resumes(conversation: Conversation) -> bool:

@@ -76,9 +76,9 @@ def tools_of(
 
 def holds_schemas(model: Model, kind: Kind) -> bool:
     """Whether ``model`` is known to hold its answer and its calls to a schema."""
-    if model.structured_output is not None:
-        return model.structured_output
-    return kind.holds_schemas
+    if kind.claude is not None:
+        return kind.claude.schemas
+    return model.structured_output is True
 
 
 def is_held_to_schema(wanted: JsonFormat, model: Model, kind: Kind) -> bool:
