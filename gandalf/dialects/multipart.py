@@ -98,6 +98,11 @@ class Scanner:
         """Where ``_rest`` begins in the body."""
         self._step: Callable[[], bool] = self._before
 
+    @property
+    def under_way(self) -> str:
+        """The governed field whose value has begun and not ended; empty if none."""
+        return self._name if self._step == self._in_value else ""
+
     def feed(self, data: bytes) -> None:
         """Take the next piece of the body.
 

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from gandalf.dialects.openai.passthrough import PassthroughCall, read_call, read_form
 from gandalf.pipeline.exchange import Exchange
-from gandalf.pipeline.uploads import FormUpload, PlainUpload, read_whole
+from gandalf.pipeline.uploads import (
+    MODEL_HEADER,
+    FormUpload,
+    PlainUpload,
+    read_whole,
+)
 from gandalf.providers.base import Ask, Upload
 from gandalf.providers.forwarding import forwarded
 
@@ -34,7 +39,8 @@ async def read_passthrough(exchange: Exchange) -> PassthroughCall:
     if content_type.lower().startswith(b"application/json"):
         body = await read_whole(upload, MAX_JSON_BYTES)
         return read_call(exchange.operation, body, endpoint.path, endpoint.method)
-    return await _form_call(exchange.operation, upload, content_type)
+    declared = exchange.headers.get(MODEL_HEADER, b"")
+    return await _form_call(exchange.operation, upload, content_type, declared)
 
 
 def ask_for(exchange: Exchange, call: PassthroughCall, model: str) -> Ask:
@@ -58,9 +64,9 @@ def ask_for(exchange: Exchange, call: PassthroughCall, model: str) -> Ask:
 
 
 async def _form_call(
-    operation: str, upload: Upload, content_type: bytes
+    operation: str, upload: Upload, content_type: bytes, declared: bytes
 ) -> PassthroughCall:
-    form = FormUpload(upload, content_type)
+    form = FormUpload(upload, content_type, declared)
     await form.read()
     call = read_form(operation, form.model, form, content_type)
     call.n = max(1, form.choices)

@@ -3,7 +3,8 @@
 What is read before the model is known is held, and no more than ``MAX_OPENING``: the
 official clients send the plain fields before the files. A body that is no longer than
 that is held whole, whatever the order of its fields, and can be sent again to the next
-target.
+target. Of a longer one whose files come first, the request's ``x-gandalf-model`` may
+say the model; the form must then say the same when it comes to it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from gandalf.domain.errors import BadRequest, PayloadTooLarge
 from gandalf.providers.base import Upload
 
 MAX_OPENING = 1024 * 1024
+MODEL_HEADER = b"x-gandalf-model"
 
 
 class PlainUpload:
@@ -41,13 +43,28 @@ class FormUpload:
 
     ``receive`` goes on checking what it passes on, to the end: a second model, or one
     that the upstream might see where we do not, fails the request.
+
+    Args:
+        upload: The body.
+        content_type: The request's.
+        declared: The model, if the request says it outside of the form.
     """
 
-    def __init__(self, upload: Upload, content_type: bytes) -> None:
+    def __init__(
+        self, upload: Upload, content_type: bytes, declared: bytes = b""
+    ) -> None:
         self._upload = upload
         self._scanner = Scanner(boundary_of(content_type), FORM_FIELDS)
+        self._declared = declared
         self._opening = b""
+        # Of a declared model that is still to come: by what it is to be replaced, what
+        # is held until it is there whole, and where in the body that begins.
+        self._replacement = b""
+        self._held = b""
+        self._held_at = 0
         self._ended = False
+        self.length = upload.length
+        """Bytes that ``receive`` returns in all, as of the last ``opening_for``."""
         self.begun = False
 
     async def read(self) -> None:
@@ -62,9 +79,11 @@ class FormUpload:
         whole = self._upload.length
         while not self._ended and (self._field is None or _is_small(whole)):
             if size >= MAX_OPENING:
+                if self._declared and not self._scanner.under_way:
+                    break
                 raise BadRequest(
-                    "the form's field model must come before its files"
-                    f" (within its first {MAX_OPENING} bytes)",
+                    "the form's field model must come before its files (within its"
+                    f" first {MAX_OPENING} bytes), or be said in x-gandalf-model too",
                     param="model",
                 )
             piece = await self._take()
@@ -72,15 +91,20 @@ class FormUpload:
             size += len(piece)
             self._ended = self._ended or size == whole
         self._opening = b"".join(pieces)
+        self._held_at = size
+        self.length = 0 if self._ended else None if whole is None else whole - size
         if self._ended:
             self._scanner.close()
-        if self._field is None or not self._field.value.strip():
+        if self._field is not None:
+            self._check_declared(self._field)
+        if not self.model.strip():
             raise BadRequest("the form names no model", param="model")
 
     @property
     def model(self) -> str:
         """The model that the form names; known once it is read."""
-        return _text(self._model_field)
+        field = self._field
+        return _text(self._declared if field is None else field.value)
 
     @property
     def choices(self) -> int:
@@ -89,22 +113,17 @@ class FormUpload:
         return int(field.value) if field is not None and field.value.isdigit() else 1
 
     @property
-    def length(self) -> int | None:
-        """Bytes that ``receive`` returns in all; None if the client did not say."""
-        if self.whole:
-            return 0
-        whole = self._upload.length
-        return None if whole is None else whole - len(self._opening)
-
-    @property
     def whole(self) -> bool:
         """Whether all of it is in ``opening_for``."""
         return self._ended and not self.begun
 
     def opening_for(self, model: str) -> bytes:
-        """Return what comes before ``receive``, with ``model`` in it."""
-        field = self._model_field
-        if model == _text(field):
+        """Return what comes before ``receive``, which is with ``model`` from now on."""
+        field = self._field
+        if field is None:
+            self._replace_later_by(model.encode())
+            return self._opening
+        if model == _text(field.value):
             return self._opening
         before, after = self._opening[: field.start], self._opening[field.end :]
         return b"%b%b%b" % (before, model.encode(), after)
@@ -120,19 +139,45 @@ class FormUpload:
             return b""
         self.begun = True
         piece = await self._take()
+        while self._must_hold:
+            self._held += piece
+            piece = await self._take()
         if self._ended:
             self._scanner.close()
-        return piece
+            if self._field is None:
+                raise BadRequest("the form names no model", param="model")
+        return self._replaced(piece) if self._replacement else piece
+
+    def _replace_later_by(self, model: bytes) -> None:
+        if self.length is not None:
+            former = self._replacement or self._declared
+            self.length += len(model) - len(former)
+        self._replacement = model
+
+    @property
+    def _must_hold(self) -> bool:
+        under_way = self._replacement and self._scanner.under_way == "model"
+        return bool(under_way) and not self._ended
+
+    def _replaced(self, piece: bytes) -> bytes:
+        """Return what was held and ``piece``, with the model in it replaced."""
+        data, self._held = self._held + piece, b""
+        start, self._held_at = self._held_at, self._held_at + len(data)
+        field = self._field
+        if field is None:
+            return data
+        self._check_declared(field)
+        replacement, self._replacement = self._replacement, b""
+        before, after = data[: field.start - start], data[field.end - start :]
+        return before + replacement + after
+
+    def _check_declared(self, field: Field) -> None:
+        if self._declared and field.value != self._declared:
+            raise BadRequest("x-gandalf-model and the form differ", param="model")
 
     @property
     def _field(self) -> Field | None:
         return self._scanner.fields.get("model")
-
-    @property
-    def _model_field(self) -> Field:
-        field = self._field
-        assert field is not None  # noqa: S101 - ``read`` raises if there is none
-        return field
 
     async def _take(self) -> bytes:
         piece = await self._upload.receive()
@@ -159,9 +204,9 @@ def _is_small(length: int | None) -> bool:
     return length is not None and length <= MAX_OPENING
 
 
-def _text(field: Field) -> str:
+def _text(model: bytes) -> str:
     try:
-        text = field.value.decode("utf-8")
+        text = model.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadRequest("the model is not UTF-8", param="model") from error
     if not text.isprintable():

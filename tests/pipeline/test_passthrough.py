@@ -112,6 +112,71 @@ async def test_a_model_that_comes_after_a_large_file_is_asked_for_earlier():
     assert upload.taken <= uploads.MAX_OPENING + 65536
 
 
+def declaring(model, upload):
+    headers = {b"content-type": TYPE, b"x-gandalf-model": model}
+    return an_exchange("audio", b"/audio/transcriptions", upload, headers=headers)
+
+
+@pytest.mark.parametrize("size", [7_000, 65_536, 5_000_000])
+@pytest.mark.parametrize("model", ["m", "whisper-1", "fast"])
+async def test_a_model_that_comes_after_a_large_file_may_be_said_before(size, model):
+    body = form(a_field("n", b"2"), a_file(BIG), a_field("model", b"fast"))
+
+    call = await read_passthrough(declaring(b"fast", in_pieces(body, size)))
+    call.body_for("some-other-target")
+    opening = call.body_for(model)
+    length = call.rest.length if call.rest is not None else 0
+    rest = await rest_of(call.rest) if call.rest is not None else b""
+
+    assert call.model == "fast"
+    assert opening + rest == body.replace(
+        b"\r\nfast\r\n", b"\r\n%b\r\n" % model.encode()
+    )
+    assert len(rest) == length
+
+
+async def test_a_declared_model_is_replaced_wherever_it_is_cut():
+    body = form(a_file(BIG), a_field("model", b"fast"), a_field("n", b"1"))
+    tail = len(body) - 250
+
+    for size in range(1, 60):
+        last = body[tail:]
+        pieces = [last[n : n + size] for n in range(0, len(last), size)]
+        upload = FakeUpload(body[:tail], *pieces, length=len(body))
+        call = await read_passthrough(declaring(b"fast", upload))
+
+        assert await sent(call, "dear") == body.replace(b"fast", b"dear")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [[a_field("model", b"dear")], [], [a_field("model", b"fast")] * 2],
+)
+async def test_a_form_that_does_not_say_what_was_declared_fails(fields):
+    body = form(a_file(BIG), *fields)
+    call = await read_passthrough(declaring(b"fast", in_pieces(body, 65536)))
+
+    with pytest.raises(BadRequest):
+        await sent(call, "m")
+
+
+async def test_a_body_that_ends_within_a_declared_model_fails():
+    body = form(a_file(BIG), a_field("model", b"fast"))
+    for end in range(body.index(b"fast") - 5, len(body) - 4):
+        pieces = body[:2_000_000], body[2_000_000:end]
+        call = await read_passthrough(declaring(b"fast", FakeUpload(*pieces)))
+
+        with pytest.raises(BadRequest):
+            await sent(call, "m")
+
+
+async def test_a_declaration_that_the_form_contradicts_at_once_is_refused():
+    body = form(a_field("model", b"dear"), a_file(BIG))
+
+    with pytest.raises(BadRequest, match="differ"):
+        await read_passthrough(declaring(b"fast", in_pieces(body, 65536)))
+
+
 @pytest.mark.parametrize(
     "fields", [[], [a_field("model", b"")], [a_field("model", b"  ")]]
 )

@@ -67,12 +67,10 @@ KINDS = {"responses": "response", "files": "file", "batches": "batch"}
 class Upload(Protocol):
     """A body that is passed on while it arrives, once the model in it is known."""
 
+    length: int | None
+    """Bytes that ``receive`` returns in all; None if nobody knows."""
     begun: bool
     """Whether any of it has been taken, so that it cannot be sent again."""
-
-    @property
-    def length(self) -> int | None:
-        """Bytes that ``receive`` returns in all; None if nobody knows."""
 
     @property
     def whole(self) -> bool:
