@@ -285,6 +285,17 @@ def test_azures_first_chunk_says_nothing():
     assert parsed(event(first) + event(chunk("x"))) == [STARTED, TextDelta(text="x")]
 
 
+def test_what_careless_servers_send_beside_the_answer_does_no_harm():
+    careless = chunk("x") | {"created": 1_700_000_000.5, "usage": None}
+    counted = chunk() | {"choices": None, "usage": {"prompt_tokens": 1}}
+
+    assert parsed(event(careless) + event(counted)) == [
+        STARTED,
+        TextDelta(text="x"),
+        UsageReported(TokenUsage(input=1)),
+    ]
+
+
 def test_an_error_in_the_stream_is_a_failure():
     # https://openrouter.ai/docs/api-reference/errors#mid-stream-error-handling
     error = chunk() | {

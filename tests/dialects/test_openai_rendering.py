@@ -457,3 +457,31 @@ def test_every_feature_has_a_treatment():
 
 def test_biases_are_whole_numbers_as_openai_wants_them():
     assert b'"logit_bias":{"7":-100}' in rendered(logit_bias={"7": -100.0}).body
+
+
+def test_ids_that_openai_would_refuse_are_shortened_alike():
+    # "Invalid 'messages[1].tool_calls[0].id': string too long. Expected a string with
+    # maximum length 40": https://github.com/Portkey-AI/gateway/issues/1062
+    long, longer = "portkey-6aa6db90-1b84-4155-9f32-f658c97d6b1b", "x" * 500
+
+    asked, told, other = messages(
+        said(
+            "assistant",
+            ToolCall(id=long, name="f", arguments="{}"),
+            ToolCall(id=longer, name="f", arguments="{}"),
+        ),
+        said("user", ToolResult(call_id=long), ToolResult(call_id=longer)),
+    )
+
+    ids = [call["id"] for call in asked["tool_calls"]]
+    assert ids == [told["tool_call_id"], other["tool_call_id"]]
+    assert len(set(ids)) == 2
+    assert max(map(len, ids)) <= 40
+
+
+def test_a_user_that_openai_would_refuse_is_a_digest():
+    short, long = rendered(user="u" * 64), rendered(user="u" * 65)
+
+    assert json.loads(short.body)["user"] == "u" * 64
+    assert len(json.loads(long.body)["user"]) == 64
+    assert (short.approximated, long.approximated) == (frozenset(), {Feature.USER})

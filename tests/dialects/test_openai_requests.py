@@ -795,3 +795,10 @@ def test_many_prompts_or_tokens_can_only_pass_natively(prompt):
     assert parsed(operation="completions", prompt=["a"]).messages == (
         user(Text(text="a")),
     )
+
+
+def test_a_legacy_completion_may_want_the_logprobs_of_its_own_tokens_only():
+    conversation = parsed(operation="completions", prompt="x", logprobs=0)
+
+    assert (conversation.logprobs, conversation.top_logprobs) == (True, 0)
+    assert Feature.LOGPROBS in conversation.used

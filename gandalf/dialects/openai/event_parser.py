@@ -53,20 +53,12 @@ class _ToolCall(msgspec.Struct):
     extra_content: thinking.ExtraContent | None = None
 
 
-class _Piece(msgspec.Struct):
-    """A part of Mistral's content."""
-
-    type: str = ""
-    text: str = ""
-    thinking: str | list[_Piece] = ""
-
-
 class _Audio(msgspec.Struct):
     transcript: str | None = None
 
 
 class _Delta(thinking.Carrier, kw_only=True):
-    content: str | list[_Piece] | None = None
+    content: str | list[thinking.Piece] | None = None
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
     function_call: _Function | None = None
@@ -85,10 +77,11 @@ class _Choice(msgspec.Struct):
 
 
 class _Chunk(msgspec.Struct):
-    choices: list[_Choice] = []
+    choices: list[_Choice] | None = None
     id: str | None = None
     model: str | None = None
-    created: int | None = None
+    created: float | None = None
+    """Not every server sends a whole number."""
     usage: UsageView | None = None
     error: msgspec.Raw = msgspec.Raw(b"")
 
@@ -145,7 +138,7 @@ class StreamParser:
             return
         if not self._started and (chunk.choices or chunk.model):
             self._start(chunk, events)
-        for choice in chunk.choices:
+        for choice in chunk.choices or ():
             parser = self._choices.get(choice.index)
             if parser is None:
                 parser = _ChoiceParser(choice.index, self._id)
@@ -159,9 +152,8 @@ class StreamParser:
     def _start(self, chunk: _Chunk, events: list[Event]) -> None:
         self._started = True
         self._id = chunk.id or ""
-        events.append(
-            Started(id=self._id, model=chunk.model or "", created=chunk.created)
-        )
+        created = None if chunk.created is None else int(chunk.created)
+        events.append(Started(id=self._id, model=chunk.model or "", created=created))
 
 
 _ENDED = Ended()
@@ -215,7 +207,7 @@ class _ChoiceParser:
             events.append(Finished(finish=finish, choice=self._index))
 
     def _says(
-        self, content: str | list[_Piece], logprobs: object, events: list[Event]
+        self, content: str | list[thinking.Piece], logprobs: object, events: list[Event]
     ) -> None:
         if isinstance(content, str):
             events.append(
@@ -223,13 +215,11 @@ class _ChoiceParser:
             )
             return
         for piece in content:
-            if piece.type == "thinking":
-                thought = piece.thinking
-                if not isinstance(thought, str):
-                    thought = "".join(each.text for each in thought)
-                events.append(ThinkingDelta(text=thought, choice=self._index))
-            else:
+            thought = thinking.thought_in(piece)
+            if thought is None:
                 events.append(TextDelta(text=piece.text, choice=self._index))
+            else:
+                events.append(ThinkingDelta(text=thought, choice=self._index))
 
     def _rare(self, delta: _Delta, events: list[Event]) -> None:
         index = self._index

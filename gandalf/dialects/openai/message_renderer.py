@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from gandalf.dialects.conversation import (
 )
 from gandalf.domain.errors import BadRequest
 
+MAX_ID_LENGTH = 40
+"""Of a call; OpenAI refuses longer ones, and others make them."""
 _AUDIO_FORMATS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav"}
 _FEATURES = {
     "image": Feature.IMAGE_DATA,
@@ -88,7 +91,7 @@ class MessageRenderer:
             texts.insert(0, _text("Error:"))
         return {
             "role": "tool",
-            "tool_call_id": result.call_id,
+            "tool_call_id": _id(result.call_id),
             "content": _plain(texts),
         }
 
@@ -97,7 +100,7 @@ class MessageRenderer:
         if not media:
             return []
         self.approximated.add(Feature.TOOL_RESULT_PARTS)
-        return [_text(f"From the result of {result.call_id}:"), *media]
+        return [_text(f"From the result of {_id(result.call_id)}:"), *media]
 
     # Content.
 
@@ -157,7 +160,14 @@ def _name(message: Message) -> Json:
 
 def _call(call: ToolCall) -> Json:
     function = {"name": call.name, "arguments": call.arguments or "{}"}
-    return {"id": call.id, "type": "function", "function": function}
+    return {"id": _id(call.id), "type": "function", "function": function}
+
+
+def _id(call_id: str) -> str:
+    """Return ``call_id``, or the same other one every time if it is too long."""
+    if len(call_id) <= MAX_ID_LENGTH:
+        return call_id
+    return f"call_{hashlib.sha256(call_id.encode()).hexdigest()[:32]}"
 
 
 def _says_error(texts: list[Json]) -> bool:

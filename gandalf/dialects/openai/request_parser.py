@@ -106,6 +106,9 @@ def _chat(request: wire.Chat, body: Body) -> Conversation:
 def _completions(request: wire.Completions, body: Body) -> Conversation:
     used = _used(body)
     wanted = request.logprobs
+    if wanted is not None:
+        # Of 0, too, come those of the tokens that were chosen.
+        used[Feature.LOGPROBS] = "logprobs"
     return Conversation(
         source="openai",
         messages=(Message(role="user", parts=(Text(text=_prompt(request)),)),),

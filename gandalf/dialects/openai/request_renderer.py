@@ -20,6 +20,7 @@ tells (https://platform.openai.com/docs/guides/reasoning):
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 
@@ -42,6 +43,9 @@ from gandalf.domain.model import Model
 
 MAX_STOPS = 4
 """More are refused."""
+MAX_USER_LENGTH = 64
+"""A longer one is refused; Claude Code's have twice that. A digest tells users apart
+just as well."""
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
 _OTHER_TIERS = {"standard_only": "default", "standard": "default"}
 
@@ -109,7 +113,7 @@ class _Renderer:
             **self._sampling(),
             **_given("seed", asked.seed),
             **(_given("n", asked.n) if asked.n != 1 else {}),
-            **_given("user", asked.user),
+            **self._user(),
             **self._tier(),
             **_streaming(asked.stream),
         }
@@ -237,6 +241,13 @@ class _Renderer:
         if wishes.get("logprobs"):
             wishes |= _given("top_logprobs", asked.top_logprobs)
         return wishes
+
+    def _user(self) -> Json:
+        user = self._asked.user
+        if user is not None and len(user) > MAX_USER_LENGTH:
+            self._approximated.add(Feature.USER)
+            user = hashlib.sha256(user.encode()).hexdigest()
+        return _given("user", user)
 
     def _tier(self) -> Json:
         asked = self._asked.service_tier

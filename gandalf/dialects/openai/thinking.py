@@ -9,6 +9,8 @@ thinking_blocks    LiteLLM's copy of Anthropic's blocks, with signature or redac
                    data. https://docs.litellm.ai/docs/reasoning_content
 reasoning_details  OpenRouter's; ``format`` tells whose the seal is.
                    https://openrouter.ai/docs/use-cases/reasoning-tokens
+content            a list, at Mistral, with parts that are thinking.
+                   https://docs.mistral.ai/capabilities/reasoning/
 extra_content      Google's: the thought signature of a call or of a text.
                    https://ai.google.dev/gemini-api/docs/thought-signatures
 
@@ -56,6 +58,14 @@ class ExtraContent(msgspec.Struct):
     google: _Google | None = None
 
 
+class Piece(msgspec.Struct):
+    """A part of the content where thinking is one of them."""
+
+    type: str = ""
+    text: str = ""
+    thinking: str | list[Piece] = ""
+
+
 class Carrier(msgspec.Struct):
     """A message or a piece of one that may carry thinking."""
 
@@ -91,6 +101,15 @@ def field_of(carrier: Carrier) -> str | None:
         if getattr(carrier, name):
             return name
     return None
+
+
+def thought_in(piece: Piece) -> str | None:
+    """Return the thinking that ``piece`` is; None if it is text."""
+    if piece.type != "thinking":
+        return None
+    if isinstance(piece.thinking, str):
+        return piece.thinking
+    return "".join(each.text for each in piece.thinking)
 
 
 def signature_of(extra: ExtraContent | None) -> str | None:

@@ -59,16 +59,8 @@ class _Audio(msgspec.Struct):
     transcript: str = ""
 
 
-class _Chunk(msgspec.Struct):
-    """A part of Mistral's content."""
-
-    type: str = ""
-    text: str = ""
-    thinking: str | list[_Chunk] = ""
-
-
 class _Message(thinking.Carrier, kw_only=True):
-    content: str | list[_Chunk] | None = None
+    content: str | list[thinking.Piece] | None = None
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
     function_call: _Function | None = None
@@ -88,7 +80,8 @@ class _Answer(msgspec.Struct):
     choices: list[_Choice]
     id: str | None = None
     model: str | None = None
-    created: int | None = None
+    created: float | None = None
+    """Not every server sends a whole number."""
     usage: UsageView | None = None
 
 
@@ -106,7 +99,7 @@ def parse_answer(body: bytes) -> Completion:
     return Completion(
         id=answer.id or "",
         model=answer.model or "",
-        created=answer.created,
+        created=None if answer.created is None else int(answer.created),
         choices=tuple(_parsed(choice, answer.id or "") for choice in answer.choices),
         usage=tokens_of(answer.usage),
     )
@@ -133,20 +126,16 @@ def _parsed(choice: _Choice, answer_id: str) -> Choice:
 def _content(message: _Message) -> tuple[Text | Thinking, ...]:
     content = message.content
     if isinstance(content, list):
-        return tuple(map(_chunk, content))
+        return tuple(map(_piece, content))
     text = content or (message.audio.transcript if message.audio else "")
     if not text:
         return ()
     return (Text(text=text, citations=tuple(message.annotations or ())),)
 
 
-def _chunk(chunk: _Chunk) -> Text | Thinking:
-    if chunk.type != "thinking":
-        return Text(text=chunk.text)
-    thought = chunk.thinking
-    if not isinstance(thought, str):
-        thought = "".join(piece.text for piece in thought)
-    return Thinking(text=thought)
+def _piece(piece: thinking.Piece) -> Text | Thinking:
+    thought = thinking.thought_in(piece)
+    return Text(text=piece.text) if thought is None else Thinking(text=thought)
 
 
 def _media(message: _Message) -> tuple[Media, ...]:
