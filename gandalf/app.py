@@ -26,6 +26,7 @@ from gandalf.actors.credentials import Credentials
 from gandalf.actors.first_key import NoKey, announcement, ensure_key
 from gandalf.actors.key_table import KeyTable
 from gandalf.actors.limiter import RateLimiter
+from gandalf.actors.object_table import ObjectTable
 from gandalf.actors.response_cache import ResponseCache
 from gandalf.actors.retry_budget import RetryBudget
 from gandalf.actors.routes import RouteTable
@@ -41,6 +42,7 @@ from gandalf.pipeline.authenticate import Authenticate
 from gandalf.pipeline.authorize import Authorize
 from gandalf.pipeline.cache_lookup import CacheLookup
 from gandalf.pipeline.dispatch import Dispatch
+from gandalf.pipeline.locate import Locate
 from gandalf.pipeline.rate_limit import RateLimit
 from gandalf.pipeline.read_call import ReadCall
 from gandalf.pipeline.record_usage import RecordUsage
@@ -52,6 +54,7 @@ from gandalf.storage.database import Database
 from gandalf.storage.errors import StorageError
 from gandalf.storage.journal import JournalDirectory
 from gandalf.storage.keys import KeyStore
+from gandalf.storage.objects import ObjectStore
 from gandalf.storage.requests import RequestRecords
 from gandalf.storage.usage import UsageTable
 from gandalf.systemd import Systemd
@@ -157,6 +160,8 @@ class _Gateway:
             flush_every=settings.usage.flush_every,
         )
 
+        self.objects = ObjectTable(ObjectStore(database))
+
         # A request's way.
         self.tracing, begin_trace = _tracing(settings, routes)
         pipeline = Pipeline(
@@ -169,6 +174,7 @@ class _Gateway:
                 RateLimit(self.limiter, routes.config),
                 CacheLookup(self.cache, routes),
                 SelectTargets(routes, Random()),  # noqa: S311 - spreads load
+                Locate(self.objects, routes),
                 Dispatch(
                     routes,
                     self.breakers,
@@ -211,6 +217,7 @@ class _Gateway:
             LoopLag(self.metrics),
             self.keys,
             self.journal,
+            self.objects,
             self.watches,
             self.credentials,
             IdleCloser(self.routes),
@@ -234,6 +241,7 @@ class _Gateway:
             lambda: [(h.target, h.state) for h in self.breakers.snapshot()]
         )
         metrics.watch_queue("usage_journal_bytes", lambda: journal.backlog_bytes)
+        metrics.watch_queue("objects", lambda: self.objects.waiting)
         metrics.watch_queue("attempts", lambda: len(self.watches))
         metrics.watch_queue("captured_bytes", lambda: self.cache.captured_bytes)
         metrics.watch_queue("limited_keys", self.limiter.key_count)
@@ -269,7 +277,11 @@ class _Gateway:
 
     @property
     def degraded(self) -> str:
-        parts = [("keys", self.keys.degraded), ("usage", self.journal.degraded)]
+        parts = [
+            ("keys", self.keys.degraded),
+            ("usage", self.journal.degraded),
+            ("objects", self.objects.degraded),
+        ]
         return " ".join(name for name, degraded in parts if degraded)
 
     # Signals.

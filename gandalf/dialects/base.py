@@ -53,6 +53,11 @@ class Call(msgspec.Struct, kw_only=True):
         """Return the body for an upstream of the same dialect, asking for ``model``."""
         raise NotImplementedError
 
+    @property
+    def replayable(self) -> bool:
+        """Whether it can be sent to another target after one has failed."""
+        return True
+
 
 class Answer(msgspec.Struct, frozen=True):
     """What the gateway needs to know of a whole answer."""

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from gandalf.dialects.base import Dialect
 from gandalf.dialects.registry import ANTHROPIC, GEMINI, OLLAMA, OPENAI
+from gandalf.http.openai_endpoints import PASSED
 from gandalf.pipeline.endpoint import Endpoint
 
 MAX_KNOWN = 1000
@@ -75,6 +76,16 @@ def _openai() -> Iterator[Rule]:
             ("/embeddings", "embeddings"),
         ):
             yield Rule(b"POST", prefix + path, operation, OPENAI, key_header=key_header)
+        for passed in PASSED:
+            yield Rule(
+                passed.method,
+                prefix + passed.path,
+                passed.operation,
+                OPENAI,
+                upload=passed.upload,
+                below=prefix.encode(),
+                key_header=key_header,
+            )
 
 
 def _azure() -> Iterator[Rule]:
@@ -157,7 +168,8 @@ def find(method: bytes, path: bytes) -> Endpoint | None:
     endpoint = _EXACT.get(asked) or _known.get(asked)
     if endpoint is None:
         endpoint = _match(method, path)
-        if endpoint is not None and len(_known) < MAX_KNOWN:
+        # Of ids there are too many to remember.
+        if endpoint is not None and endpoint.model and len(_known) < MAX_KNOWN:
             _known[asked] = endpoint
     return endpoint
 

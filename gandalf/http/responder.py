@@ -40,7 +40,7 @@ class ExchangeResponder:
     async def begin(self, reply: Reply) -> None:
         if isinstance(reply.body, bytes):
             return
-        await self._open_stream(reply.status)
+        await self._open_stream(reply.status, reply.content_type)
         exchange = self._exchange
         receive, send = reply.body.receive, self._channel.send
         while data := await receive():
@@ -61,7 +61,9 @@ class ExchangeResponder:
     async def fail(self, error: GatewayError) -> None:
         """Tell the client of ``error``: as a status if it can still be one."""
         if self.started:
-            await self._channel.abort(self._exchange.dialect.stream_error(error))
+            form = self._exchange.stream_format
+            tell = self._exchange.dialect.stream_error if form is None else form.error
+            await self._channel.abort(tell(error))
             return
         headers = [
             (b"content-type", b"application/json"),
@@ -77,15 +79,17 @@ class ExchangeResponder:
         Opens the stream if dispatch is still waiting for its first content: the
         status is 200 from then on, and a failure becomes an error event.
         """
-        sign_of_life = self._exchange.dialect.KEEP_ALIVE
+        dialect, form = self._exchange.dialect, self._exchange.stream_format
+        sign_of_life = dialect.KEEP_ALIVE if form is None else form.keep_alive
         if sign_of_life and self._exchange.streaming:
-            await self._open_stream(200)
+            kind = dialect.STREAM_CONTENT_TYPE if form is None else form.content_type
+            await self._open_stream(200, kind)
             await self._channel.send(sign_of_life)
 
-    async def _open_stream(self, status: int) -> None:
+    async def _open_stream(self, status: int, content_type: bytes) -> None:
         if not self.started:
-            content_type = (b"content-type", self._exchange.dialect.STREAM_CONTENT_TYPE)
-            headers = [content_type, *STREAM_HEADERS, *self._headers()]
+            kind = (b"content-type", content_type)
+            headers = [kind, *STREAM_HEADERS, *self._headers()]
             await self._channel.start(status, headers)
 
     def _headers(self) -> list[tuple[bytes, bytes]]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import msgspec
 import trio
 
 from gandalf.actors.breakers import Permit
 from gandalf.actors.watches import Watches
-from gandalf.dialects.base import UNREADABLE, Follower
+from gandalf.dialects.base import UNREADABLE, Answer, Follower
+from gandalf.dialects.openai import passthrough_answers
+from gandalf.dialects.openai.passthrough import PassthroughCall
+from gandalf.dialects.openai.passthrough_answers import Shape
 from gandalf.dialects.translation import (
     Translated,
     TranslatedStream,
@@ -24,7 +28,8 @@ from gandalf.domain.errors import (
 )
 from gandalf.domain.routing import Target
 from gandalf.domain.usage import Attempt, EndReason
-from gandalf.pipeline.exchange import Exchange, Reply
+from gandalf.pipeline.exchange import Exchange, Reply, StreamFormat
+from gandalf.pipeline.passthrough import ask_for
 from gandalf.pipeline.stream_body import StreamBody
 from gandalf.pipeline.verdict import error_of, hidden_error
 from gandalf.providers.base import (
@@ -140,6 +145,8 @@ class Sending:
         self._response = response
         self.attempt.status = response.status
         self.attempt.ttfb = trio.current_time() - self._started_at
+        if isinstance(self._call, PassthroughCall):
+            return await self._passed_on(self._call, response)
         if response.status != 200:
             raise await self._refusal(response)
         if ask.stream:
@@ -150,6 +157,8 @@ class Sending:
         """Return the client's call as this target's provider understands it."""
         exchange, provider = self._exchange, self._provider
         call, model = self._call, self._target.model
+        if isinstance(call, PassthroughCall):
+            return ask_for(exchange, call, model)
         if provider.dialect is exchange.dialect:
             exchange.dropped = exchange.approximated = ()
             return Ask(
@@ -159,9 +168,6 @@ class Sending:
                 stream=call.stream,
                 headers=forwarded(exchange.headers),
                 query=exchange.query,
-                method=exchange.endpoint.method,
-                path=exchange.endpoint.path,
-                upload=exchange.upload,
             )
         self._translated = translated = translate_request(
             call,
@@ -205,8 +211,18 @@ class Sending:
         return error
 
     async def _whole(self, response: UpstreamResponse) -> Reply:
-        exchange, watch = self._exchange, self._watch
-        idle = self._provider.timeouts.idle
+        exchange = self._exchange
+        body = await self._read(response)
+        answer = self._provider.dialect.read_answer(self._operation, body)
+        self._note_answer(answer)
+        if self._translated is not None:
+            body = self._in_clients_words(body, self._translated)
+        if exchange.capture is not None:
+            exchange.capture.add(body)
+        return self._serve(Reply(200, b"application/json", body))
+
+    async def _read(self, response: UpstreamResponse) -> bytes:
+        watch, idle = self._watch, self._provider.timeouts.idle
         pieces: list[bytes] = []
         size = 0
         watch.phase("idle", idle)
@@ -216,19 +232,38 @@ class Sending:
             if size > MAX_ANSWER_BYTES:
                 raise UpstreamError(self._provider.name, "the answer is too large")
             watch.phase("idle", idle)
-        body = b"".join(pieces)
-        answer = self._provider.dialect.read_answer(self._operation, body)
+        return b"".join(pieces)
+
+    def _note_answer(self, answer: Answer | None) -> None:
         if answer is None:
             raise UpstreamError(self._provider.name, "the answer is not JSON")
         if answer.failed is not None:
             raise hidden_error(self._provider, answer.failed)
-        exchange.usage = answer.usage
-        exchange.finish_reason = answer.finish_reason
-        if self._translated is not None:
-            body = self._in_clients_words(body, self._translated)
-        if exchange.capture is not None:
-            exchange.capture.add(body)
-        return self._serve(Reply(200, b"application/json", body))
+        self._exchange.usage = answer.usage
+        self._exchange.finish_reason = answer.finish_reason
+
+    async def _passed_on(
+        self, call: PassthroughCall, response: UpstreamResponse
+    ) -> Reply:
+        exchange, status = self._exchange, response.status
+        if not 200 <= status < 300:
+            raise await self._refusal(response)
+        content_type = response.headers.get(b"content-type", b"")
+        shape = passthrough_answers.shape_of(call, status, content_type)
+        if shape is Shape.WHOLE and call.stream and call.operation == "responses":
+            raise UpstreamError(self._provider.name, "the answer is not a stream")
+        exchange.reply_headers += passthrough_answers.passed_headers(response.headers)
+        if shape is Shape.WHOLE:
+            whole = await self._read(response)
+            self._note_answer(passthrough_answers.read_answer(call, whole))
+            return self._serve(Reply(status, content_type, whole))
+        exchange.stream_format = StreamFormat(
+            content_type,
+            partial(passthrough_answers.broken_off, call, shape),
+            keep_alive=exchange.dialect.KEEP_ALIVE if shape is Shape.EVENTS else b"",
+        )
+        follower = passthrough_answers.follow(call, shape)
+        return await self._followed(response, follower, status, content_type)
 
     def _in_clients_words(self, body: bytes, translated: Translated) -> bytes:
         exchange, provider = self._exchange, self._provider
@@ -248,15 +283,31 @@ class Sending:
         return body
 
     async def _stream(self, response: UpstreamResponse) -> Reply:
-        exchange, provider, watch = self._exchange, self._provider, self._watch
+        exchange, provider = self._exchange, self._provider
         content_type = response.headers.get(b"content-type", b"")
         if not content_type.startswith(provider.stream_content_type):
             raise UpstreamError(provider.name, "the answer is not a stream")
-        body = StreamBody(exchange, provider, response, self._follower(), watch)
+        follower, form = self._follower(), exchange.stream_format
+        if form is None:
+            shown = exchange.dialect.STREAM_CONTENT_TYPE
+        else:
+            shown = form.content_type
+            follower = follower if form.wrap is None else form.wrap(follower)
+        return await self._followed(response, follower, 200, shown)
+
+    async def _followed(
+        self,
+        response: UpstreamResponse,
+        follower: Follower,
+        status: int,
+        content_type: bytes,
+    ) -> Reply:
+        provider, watch = self._provider, self._watch
+        body = StreamBody(self._exchange, provider, response, follower, watch)
         watch.phase("first_token", provider.timeouts.first_token)
         await body.wait_content()
         watch.phase("client", None)
-        return self._serve(Reply(200, exchange.dialect.STREAM_CONTENT_TYPE, body))
+        return self._serve(Reply(status, content_type, body))
 
     def _follower(self) -> Follower:
         spoken, source = self._provider.dialect, self._exchange.dialect

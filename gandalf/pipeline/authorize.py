@@ -15,7 +15,7 @@ class Authorize:
         assert identity is not None  # noqa: S101 - authenticate comes before
         assert call is not None  # noqa: S101 - read_call comes before
         require(identity, Permission.USE_MODELS)
-        if not identity.may_use(call.model):
+        if call.model and not identity.may_use(call.model):
             raise PermissionDenied(
                 "this api key may not use this model", code="model_not_allowed"
             )

@@ -63,7 +63,11 @@ class Dispatch:
         self._retry_budget.note_request()
         failures: list[_Failure] = []
         impossible: BadRequest | None = None
+        call = exchange.call
+        assert call is not None  # noqa: S101 - read_call comes before
         for target in exchange.targets:
+            if failures and not call.replayable:
+                break  # What it was sent is gone, and cannot be sent again.
             try:
                 reply = await self._try(exchange, snapshot, target, failures)
             except BadRequest as error:
@@ -72,9 +76,10 @@ class Dispatch:
                 continue
             if reply is not None:
                 return reply
-        reply = await self._try_again(exchange, snapshot, failures)
-        if reply is not None:
-            return reply
+        if call.replayable:
+            reply = await self._try_again(exchange, snapshot, failures)
+            if reply is not None:
+                return reply
         if failures:
             raise _worst(failures)
         if impossible is not None:

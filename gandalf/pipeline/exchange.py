@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import trio
 
 from gandalf.actors.response_cache import Capture
-from gandalf.dialects.base import Call
+from gandalf.dialects.base import Call, Follower
 from gandalf.domain.errors import GatewayError
 from gandalf.domain.identity import Identity, Limits
 from gandalf.domain.routing import Route, Target
@@ -50,6 +51,18 @@ class Reply:
     body: bytes | Body
 
 
+class StreamFormat(NamedTuple):
+    """How a streamed answer reaches the client, where not as its dialect has it."""
+
+    content_type: bytes
+    error: Callable[[GatewayError], bytes]
+    """Makes what tells of an error in a stream that has begun."""
+    keep_alive: bytes = b""
+    """What may be sent while it is silent; empty if there is nothing."""
+    wrap: Callable[[Follower], Follower] | None = None
+    """Makes what frames a stream of the dialect so."""
+
+
 class Exchange:
     """Each stage reads what earlier stages wrote and fills in its own part.
 
@@ -75,6 +88,10 @@ class Exchange:
     route: Route | None = None
     targets: tuple[Target, ...] = ()
     """In the order to try them."""
+    # dispatch, or whoever made the exchange
+    stream_format: StreamFormat | None = None
+    """None: as the client's dialect has it."""
+
     # dispatch
     dispatching: bool = False
     dispatched_at: float = 0.0

@@ -14,6 +14,7 @@ import math
 from random import Random
 
 from gandalf.actors.routes import RouteTable
+from gandalf.dialects.openai.passthrough import PassthroughCall
 from gandalf.domain.errors import NotFound, UpstreamUnavailable
 from gandalf.domain.identity import Identity
 from gandalf.domain.routing import Route, Target
@@ -37,6 +38,8 @@ class SelectTargets:
         call, identity = exchange.call, exchange.identity
         assert call is not None  # noqa: S101 - read_call comes before
         assert identity is not None  # noqa: S101 - authenticate comes before
+        if isinstance(call, PassthroughCall) and not call.model:
+            return None  # It is about an object: Locate knows where that is.
         route = self._routes.find(call.model)
         if route is None:
             raise self._unknown(call.model, identity)
