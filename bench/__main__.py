@@ -29,14 +29,14 @@ def main() -> int:
     print(_machine(measured, rest, files))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        upstream, direct, gateway, baseline = _start(stack, folder, measured, rest)
-        bench = Bench(plan, upstream, rest)
-        candidates = (gateway, baseline, direct)
+        upstream_pid, direct, gandalf, baseline = _start(stack, folder, measured, rest)
+        bench = Bench(plan, upstream_pid, rest)
+        candidates = (gandalf, baseline, direct)
         chat = bench.chat(candidates)
         streams = bench.streams(candidates)
         slow = {
             "direct": bench.slow(direct, plan.slow_streams),
-            "gandalf": bench.slow(gateway, plan.slow_streams),
+            "gandalf": bench.slow(gandalf, plan.slow_streams),
         }
         if plan.slow_streams_baseline:
             slow["baseline"] = bench.slow(baseline, plan.slow_streams_baseline)
@@ -55,37 +55,13 @@ def main() -> int:
 def _start(
     stack: ExitStack, folder: Path, measured: int, rest: int
 ) -> tuple[int, Candidate, Candidate, Candidate]:
-    port, own, other = (processes.free_port() for _ in range(3))
-    url = f"http://127.0.0.1:{port}/v1"
-    upstream = stack.enter_context(
-        processes.server(
-            "upstream",
-            ["-m", "bench.upstream", str(port)],
-            port,
-            rest,
-            folder / "upstream.log",
-        )
-    )
-    gateway = stack.enter_context(
-        processes.server(
-            "gandalf",
-            ["-m", "gandalf", "serve", "--config", str(CONFIG)],
-            own,
-            measured,
-            folder / "gandalf.log",
-            {
-                "BENCH_GATEWAY_PORT": str(own),
-                "BENCH_FOLDER": str(folder),
-                "BENCH_UPSTREAM": url,
-                "BENCH_UPSTREAM_KEY": traffic.UPSTREAM_KEY,
-                "BENCH_CLIENT_KEY": traffic.CLIENT_KEY,
-            },
-        )
-    )
+    port, upstream_pid = upstream(stack, folder, rest)
+    own, gateway_pid = gateway(stack, folder, port, measured)
+    other = processes.free_port()
     baseline = stack.enter_context(
         processes.server(
             "baseline",
-            ["-m", "bench.baseline", str(other), url],
+            ["-m", "bench.baseline", str(other), _url(port)],
             other,
             measured,
             folder / "baseline.log",
@@ -93,11 +69,42 @@ def _start(
     )
     key, model, slow = traffic.CLIENT_KEY, traffic.MODEL, traffic.SLOW_MODEL
     return (
-        upstream,
-        Candidate("direct", port, traffic.UPSTREAM_KEY, model, slow, upstream),
-        Candidate("gandalf", own, key, traffic.ALIAS, traffic.SLOW_ALIAS, gateway),
+        upstream_pid,
+        Candidate("direct", port, traffic.UPSTREAM_KEY, model, slow, upstream_pid),
+        Candidate("gandalf", own, key, traffic.ALIAS, traffic.SLOW_ALIAS, gateway_pid),
         Candidate("baseline", other, key, model, slow, baseline),
     )
+
+
+def upstream(stack: ExitStack, folder: Path, core: int) -> tuple[int, int]:
+    """Start the upstream; return its port and process id."""
+    port = processes.free_port()
+    command = ["-m", "bench.upstream", str(port)]
+    log = folder / "upstream.log"
+    server = processes.server("upstream", command, port, core, log)
+    return port, stack.enter_context(server)
+
+
+def gateway(
+    stack: ExitStack, folder: Path, upstream_port: int, core: int
+) -> tuple[int, int]:
+    """Start the gateway before that upstream; return its port and process id."""
+    port = processes.free_port()
+    command = ["-m", "gandalf", "serve", "--config", str(CONFIG)]
+    log = folder / "gandalf.log"
+    environment = {
+        "BENCH_GATEWAY_PORT": str(port),
+        "BENCH_FOLDER": str(folder),
+        "BENCH_UPSTREAM": _url(upstream_port),
+        "BENCH_UPSTREAM_KEY": traffic.UPSTREAM_KEY,
+        "BENCH_CLIENT_KEY": traffic.CLIENT_KEY,
+    }
+    server = processes.server("gandalf", command, port, core, log, environment)
+    return port, stack.enter_context(server)
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}/v1"
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,58 +1,59 @@
 """One client's socket: bytes in, bytes out, plain or through TLS.
 
-Non-blocking sockets and ``trio.lowlevel`` instead of trio's streams, for the speed;
-and for one more thing that streams do not have: what the kernel has not taken yet is
-known, and kept in order. A write that is cancelled half-way is completed by the next
-one, and ``push`` writes without ever waiting. TLS is the standard library's, between
-two memory buffers, so that both hold for it, too.
+Non-blocking sockets instead of trio's streams, for the speed; and for one more thing
+that streams do not have: what the kernel has not taken yet is known, and kept in
+order. A write that is cancelled half-way is completed by the next one, and ``push``
+writes without ever waiting. TLS is the standard library's, between two memory buffers,
+so that both hold for it, too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import select
 import socket
 import ssl
 import struct
+from collections.abc import Callable
 
 import trio
-from trio.lowlevel import wait_readable, wait_writable
+from trio.lowlevel import wait_writable
 
-RECEIVE_BYTES = 65536
+from gandalf.http.poller import READ_SIZE, Buffer, Readable
+
 # Unsent bytes the kernel may hold for one client: what a slow reader can cost us.
 UNSENT_BYTES = 256 * 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-_LEFT = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 
 
-class ClientWire:
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
+class ClientWire(Readable):
     """A connected, non-blocking socket.
 
     ``receive``, ``push`` and ``drain`` raise OSError, or trio.ClosedResourceError, once
     the connection is of no use any more.
     """
 
-    __slots__ = ("_socket", "blocked_since", "unsent")
+    __slots__ = ("_draining", "blocked_since", "on_end", "unsent")
 
     def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
+        super().__init__(sock)
         self.unsent = bytearray()
         """What was given to ``push`` and not taken by the kernel."""
         self.blocked_since = math.inf
         """``trio.current_time()`` when the client last took some of ``unsent``."""
+        self.on_end: Callable[[], object] = _nobody
+        """Called when the client has ended, even behind bytes that nobody has read."""
+        self._draining = False
 
     async def handshake(self) -> None:
         """Do what comes before the first byte can be received."""
 
-    async def receive(self) -> bytes:
-        """Return what has arrived, waiting for some; b"" when the client has ended."""
-        while True:
-            await wait_readable(self._socket)
-            try:
-                return self._socket.recv(RECEIVE_BYTES)
-            except BlockingIOError:
-                continue
+    def ended(self) -> None:
+        self.on_end()
 
     def push(self, data: bytes) -> bool:
         """Hand ``data`` to the kernel; keep what it does not take, after what is kept.
@@ -64,7 +65,7 @@ class ClientWire:
             self.unsent += data
             return self._push_unsent()
         try:
-            sent = self._socket.send(data)
+            sent = self._sock.send(data)
         except BlockingIOError:
             sent = 0
         if sent == len(data):
@@ -75,44 +76,50 @@ class ClientWire:
 
     async def drain(self) -> None:
         """Wait until the kernel has taken all there is to send."""
-        while self.unsent:
-            await wait_writable(self._socket)
-            self._push_unsent()
+        self._draining = True
+        try:
+            while self.unsent:
+                await wait_writable(self._sock)
+                self._push_unsent()
+        finally:
+            self._draining = False
 
-    def wake(self) -> None:
-        """Make the tasks that wait in ``receive`` and ``drain`` raise."""
-        trio.lowlevel.notify_closing(self._socket)
+    def interrupt(self) -> None:
+        """Let who waits in ``receive`` or ``drain`` fail."""
+        super().interrupt()
+        if self._draining:
+            trio.lowlevel.notify_closing(self._sock)
 
-    def client_left(self) -> bool:
-        """Whether the client has ended, even behind bytes that nobody has read."""
-        poll = select.poll()
-        poll.register(self._socket, _LEFT)
-        return bool(poll.poll(0))
+    def said_goodbye(self) -> bool:
+        """Whether the client has ended in a way that the system cannot see.
+
+        To be asked while nobody reads.
+        """
+        return False
 
     def half_close(self) -> None:
         """Tell the client that nothing more will come."""
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_WR)
+            self._sock.shutdown(socket.SHUT_WR)
 
     def reset_on_close(self) -> None:
         """Make ``close`` throw away what the client has not taken."""
         with contextlib.suppress(OSError):
-            self._socket.setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE
-            )
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
     def close(self) -> None:
         """Close the socket. Idempotent."""
-        self._socket.close()
+        self.forget()
+        self._sock.close()
 
     def local_address(self) -> tuple[str, int] | None:
         """Return where the client has connected to, if that has a host and a port."""
-        address = self._socket.getsockname()
+        address = self._sock.getsockname()
         return address[:2] if isinstance(address, tuple) else None
 
     def _push_unsent(self) -> bool:
         try:
-            sent = self._socket.send(self.unsent)
+            sent = self._sock.send(self.unsent)
         except BlockingIOError:
             return False
         del self.unsent[:sent]
@@ -123,13 +130,15 @@ class ClientWire:
 class TlsClientWire(ClientWire):
     """A socket that speaks TLS."""
 
-    __slots__ = ("_incoming", "_outgoing", "_tls")
+    __slots__ = ("_early", "_incoming", "_outgoing", "_tls")
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         super().__init__(sock)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        # What came while nobody read, and was looked into for a goodbye.
+        self._early = b""
 
     async def handshake(self) -> None:
         while True:
@@ -146,18 +155,35 @@ class TlsClientWire(ClientWire):
                 return
             await self._fill()
 
-    async def receive(self) -> bytes:
-        while True:
-            try:
-                data = self._tls.read(RECEIVE_BYTES)
-            except ssl.SSLWantReadError:
-                # Reading can have something to say: a new key, for one.
-                self._relay()
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                return b""
-            else:
-                return data
+    async def receive(self) -> Buffer:
+        if self._early:
+            early, self._early = self._early, b""
+            return early
+        while (data := self._decrypted()) is None:
             await self._fill()
+        return data
+
+    def said_goodbye(self) -> bool:
+        if self._early or not self.readable:
+            return False
+        self.readable = False
+        try:
+            self._incoming.write(self._sock.recv(READ_SIZE))
+        except BlockingIOError:
+            return False
+        data = self._decrypted()
+        self._early = data or b""
+        return data == b""
+
+    def _decrypted(self) -> bytes | None:
+        try:
+            return self._tls.read(READ_SIZE)
+        except ssl.SSLWantReadError:
+            # Reading can have something to say: a new key, for one.
+            self._relay()
+            return None
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
 
     def push(self, data: bytes) -> bool:
         if data:

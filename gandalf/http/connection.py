@@ -1,9 +1,8 @@
-"""HTTP/1.1 with one client: a reader and a worker, and no task per request.
+"""HTTP/1.1 with one client: one task, and none for a request.
 
-The reader feeds the parser and notices when the client leaves, in every phase: also
-while an answer is under way, which it then stops. The worker answers complete requests
-in order. When the worker is behind, the reader stops reading, which holds the client
-back; from then on the sweeper asks the kernel whether the client is still there.
+It reads until a request is complete, answers, and reads on. While it answers, nobody
+reads, which holds the client back; that the client leaves is noticed all the same, for
+the system tells (``gandalf.http.poller``), and the answer under way is then stopped.
 
 Nothing here waits with a time limit of its own. The sweeper, one task for all
 connections, calls ``sweep`` every ``SWEEP_INTERVAL``: it closes what is idle, refuses
@@ -114,14 +113,12 @@ class Connection:
         "_app_scope",
         "_client",
         "_cut_short",
-        "_deaf",
+        "_ended",
         "_exchange",
         "_gone",
         "_lingering",
         "_opened",
         "_parser",
-        "_paused",
-        "_reader_lot",
         "_refusal",
         "_responder",
         "_response",
@@ -129,8 +126,6 @@ class Connection:
         "_service",
         "_since",
         "_wire",
-        "_worker_lot",
-        "_worker_scope",
     )
 
     def __init__(self, service: Service, wire: ClientWire, client: Address) -> None:
@@ -141,12 +136,9 @@ class Connection:
         self._parser = RequestParser(
             settings.max_header_bytes, settings.max_body_bytes, service.budget
         )
-        self._reader_lot = trio.lowlevel.ParkingLot()
-        self._worker_lot = trio.lowlevel.ParkingLot()
-        self._scope = trio.CancelScope()
         # Every exchange runs in this one: to enter a scope costs several microseconds,
         # and an exchange that is cancelled takes its connection with it.
-        self._worker_scope = trio.CancelScope()
+        self._scope = trio.CancelScope()
         self._cut_short: tuple[Exchange, ExchangeResponder] | None = None
         self._refusal: GatewayError | None = None
         # What is under way; all None between two requests.
@@ -156,22 +148,27 @@ class Connection:
         self._app_scope: trio.CancelScope | None = None
 
         self._opened = False
-        self._paused = False
-        self._deaf = False
         self._lingering = False
+        self._ended = False
         self._gone = False
         # When the state that ``_overdue`` judges began.
         self._since = trio.current_time()
+        wire.on_end = self._note_end
 
     async def run(self) -> None:
         """Serve the client until either side is done. Raises nothing but Cancelled."""
         service = self._service
         try:
+            await self._wire.handshake()
+            self._since = trio.current_time()
+            self._opened = True
             with self._scope:
-                await self._serve()
-        except* (OSError, trio.ClosedResourceError):
-            pass  # The client left while nobody was looking.
-        except* Exception:
+                await self._work()
+            if self._cut_short is not None:
+                await self._apologize(*self._cut_short)
+        except (OSError, trio.ClosedResourceError):
+            pass  # The client has left, or its time was over.
+        except Exception:
             # A bug of ours costs this connection and nothing else.
             service.counters.crashes += 1
             log.exception("a connection broke")
@@ -180,19 +177,16 @@ class Connection:
             self._release()
 
     def refuse(self, error: GatewayError) -> None:
-        """Answer ``error`` after what is complete, listen no more, and close."""
-        if self._refusal is not None or self._deaf:
-            return
-        self._service.counters.bad_requests += 1
-        self._refusal = error
-        self._deaf = True
-        self._parser.close()
-        self._worker_lot.unpark()
+        """Answer ``error`` after what is complete, take no more, and close."""
+        if self._refusal is None and not self._lingering:
+            self._service.counters.bad_requests += 1
+            self._refusal = error
+            self._parser.close()
 
     def drain(self) -> None:
         """Close if idle; otherwise the answer under way is the last one."""
         if self._is_idle():
-            self._scope.cancel()
+            self._close()
         elif self._response is not None:
             self._response.keep_alive = False
 
@@ -211,132 +205,55 @@ class Connection:
             self._sweep_unsent(now)
         elif self._responder is not None:
             await self._break_silence(self._responder, now)
-        if self._paused:
-            if wire.client_left():
+        if self._response is not None:
+            if wire.said_goodbye():
                 self._client_left()
         elif parser.phase is Phase.HEADERS:
             if now >= parser.phase_since + settings.header_timeout:
-                self.refuse(RequestTimeout("the header section took too long"))
+                self._refuse_late("the header section took too long")
         elif parser.phase is Phase.BODY:
             if now >= parser.phase_since + settings.read_timeout:
-                self.refuse(RequestTimeout("the request body took too long"))
+                self._refuse_late("the request body took too long")
         elif self._overdue(now):
-            self._scope.cancel()
+            self._close()
 
-    async def _serve(self) -> None:
-        await self._wire.handshake()
-        self._since = trio.current_time()
-        self._opened = True
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read)
-            with self._worker_scope:
-                await self._work()
-            if self._cut_short is not None:
-                await self._apologize(*self._cut_short)
-            nursery.cancel_scope.cancel()
-
-    def _release(self) -> None:
-        self._parser.close()
-        for request in self._parser.requests:
-            self._service.budget.give_back(len(request.body))
-        self._parser.requests.clear()
-        self._wire.close()
-
-    # The reader.
-
-    async def _read(self) -> None:
-        wire, parser = self._wire, self._parser
-        try:
-            while data := await wire.receive():
-                if self._deaf:
-                    continue  # Read all the same: the client may want to send it all.
-                try:
-                    parser.feed(data)
-                except GatewayError as error:
-                    self.refuse(error)
-                if parser.requests:
-                    self._worker_lot.unpark()
-                    if self._response is not None or len(parser.requests) > 1:
-                        await self._pause()
-                elif self._refusal is not None:
-                    await self._pause()
-                if parser.expecting:
-                    await self._invite_body()
-        except (OSError, trio.ClosedResourceError):
-            pass
-        self._client_left()
-
-    def _is_behind(self) -> bool:
-        """Whether what is complete has to wait for another answer."""
-        waiting = len(self._parser.requests) + (self._refusal is not None)
-        return waiting + (self._response is not None) > 1
-
-    def _is_idle(self) -> bool:
-        """Whether there is nothing to answer, and nothing of a request has come."""
-        return (
-            self._response is None
-            and self._refusal is None
-            and not self._parser.requests
-            and self._parser.phase is Phase.IDLE
-        )
-
-    async def _pause(self) -> None:
-        self._paused = True
-        while self._is_behind():
-            await self._reader_lot.park()
-        self._paused = False
-        # The client could not go on: its time begins now.
-        self._parser.phase_since = trio.current_time()
-
-    async def _invite_body(self) -> None:
-        self._paused = True
-        while self._response is not None or self._parser.requests:
-            await self._reader_lot.park()
-        self._paused = False
-        self._parser.phase_since = trio.current_time()
-        self._parser.expecting = False
-        self._wire.push(CONTINUE)
-
-    def _client_left(self) -> None:
-        """Stop what is done for the client. Idempotent."""
-        if self._gone:
-            return
-        self._gone = True
-        if self._response is not None:
-            self._response.gone = True
-        if self._exchange is not None:
-            self._exchange.hang_up()
-        if self._app_scope is not None:
-            self._app_scope.cancel()
-        self._wire.wake()
-        self._worker_lot.unpark()
-        self._reader_lot.unpark()
-
-    # The worker.
+    # Reading and answering by turns.
 
     async def _work(self) -> None:
         requests = self._parser.requests
-        while not self._gone:
+        again = True
+        while again and not self._gone:
             if requests:
                 again = await self._answer(requests.popleft())
             elif self._refusal is not None:
                 again = await self._answer_refusal(self._refusal)
             else:
-                await self._worker_lot.park()
-                continue
-            self._since = trio.current_time()
-            if self._paused:
-                self._reader_lot.unpark()
-            if not again or self._service.draining:
-                await self._linger()
+                await self._read()
+        if not self._gone:
+            await self._linger()
+
+    async def _read(self) -> None:
+        parser, wire = self._parser, self._wire
+        if parser.expecting:
+            parser.expecting = False
+            wire.push(CONTINUE)
+        try:
+            data = await wire.receive()
+        except trio.ClosedResourceError:
+            return  # There is something to do that is more urgent.
+        if not data:
+            self._gone = True
+            return
+        try:
+            parser.feed(data)
+        except GatewayError as error:
+            self.refuse(error)
 
     async def _answer(self, request: Request) -> bool:
         """Answer ``request``; return whether the connection can be used again."""
         service = self._service
         keep_alive = request.keep_alive and not service.draining
         response = self._response = self._new_response(request, keep_alive)
-        if self._paused:
-            self._reader_lot.unpark()
         try:
             endpoint = endpoints.find(request.method, request.path)
             if endpoint is not None:
@@ -346,7 +263,9 @@ class Connection:
         finally:
             self._response = self._exchange = self._responder = None
             service.budget.give_back(len(request.body))
-        return response.done and response.keep_alive
+        # The client could not go on: its time begins now.
+        self._since = self._parser.phase_since = trio.current_time()
+        return response.done and response.keep_alive and not service.draining
 
     async def _run_exchange(
         self, endpoint: Endpoint, request: Request, response: Response
@@ -357,12 +276,14 @@ class Connection:
             request.headers,
             request.body,
             request.received_at,
-            self._worker_scope,
+            self._scope,
             query=request.query,
         )
         self._exchange = exchange
         self._responder = responder = ExchangeResponder(exchange, response)
         response.sent_at = request.received_at
+        if self._ended:
+            self._client_left()
         try:
             await gateway.answer(exchange, responder)
         except trio.Cancelled:
@@ -374,7 +295,8 @@ class Connection:
     ) -> None:
         self._since = trio.current_time()
         await self._service.gateway.apologize(exchange, responder)
-        await self._linger()
+        if not self._gone:
+            await self._linger()
 
     async def _run_app(self, request: Request, response: Response) -> None:
         service = self._service
@@ -432,14 +354,62 @@ class Connection:
         system reset the connection, and the client lose our answer.
         """
         self._since = trio.current_time()
-        self._deaf = self._lingering = True
+        self._lingering = True
         self._parser.close()
-        self._reader_lot.unpark()
-        self._wire.half_close()
-        while not self._gone:
-            await self._worker_lot.park()
+        wire = self._wire
+        wire.half_close()
+        wire.interrupted = False
+        while not self._gone and await wire.receive():
+            pass  # The client may want to send it all before it reads.
+
+    def _release(self) -> None:
+        self._parser.close()
+        for request in self._parser.requests:
+            self._service.budget.give_back(len(request.body))
+        self._parser.requests.clear()
+        self._wire.close()
+        self._wire.on_end = _nobody
+
+    # The end.
+
+    def _note_end(self) -> None:
+        """Know that the client will send nothing more: for us, it has left."""
+        self._ended = True
+        if self._response is not None or self._wire.unsent:
+            self._client_left()
+
+    def _client_left(self) -> None:
+        """Stop what is done for the client. Idempotent."""
+        if self._gone:
+            return
+        self._gone = True
+        if self._response is not None:
+            self._response.gone = True
+        if self._exchange is not None:
+            self._exchange.hang_up()
+        if self._app_scope is not None:
+            self._app_scope.cancel()
+        self._wire.interrupt()
+
+    def _close(self) -> None:
+        """Let go of a client for whom nothing is under way."""
+        self._gone = True
+        self._wire.interrupt()
+
+    def _is_idle(self) -> bool:
+        """Whether there is nothing to answer, and nothing of a request has come."""
+        return (
+            self._response is None
+            and self._refusal is None
+            and not self._parser.requests
+            and self._parser.phase is Phase.IDLE
+        )
 
     # The sweeper.
+
+    def _refuse_late(self, what: str) -> None:
+        self.refuse(RequestTimeout(what))
+        self._wire.interrupt()
 
     def _overdue(self, now: float) -> bool:
         settings = self._service.settings
@@ -474,3 +444,7 @@ class Connection:
             await responder.keep_alive()
         finally:
             response.hurried = False
+
+
+def _nobody() -> None:
+    """Nobody wants to know any more; without this the two would hold each other."""

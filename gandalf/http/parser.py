@@ -211,7 +211,7 @@ class RequestParser:
         self._resuming = False
         self._begin()
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take what has arrived. Not to be called again once it has raised.
 
         Raises:

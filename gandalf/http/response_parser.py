@@ -61,7 +61,7 @@ class ResponseParser:
         self._overhead = 0
         self._fault = ""
 
-    def feed(self, data: bytes | bytearray) -> None:
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take in what arrived; b"" is the end of the connection.
 
         Raises:

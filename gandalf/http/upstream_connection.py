@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import trio
 
 from gandalf.http.lone_cancelled import lone_cancelled
+from gandalf.http.poller import READ_SIZE, Buffer
 from gandalf.http.response_parser import ResponseParser
-from gandalf.http.wire import READ_SIZE, Wire
+from gandalf.http.wire import Wire
 from gandalf.providers.base import UpstreamBroken, Watch
 
 # A request up to this size is handed over in one go before the answer is looked for.
@@ -80,9 +81,13 @@ class Connection:
             NoAnswer: It did not even begin.
         """
         parser = self.parser
+        data: Buffer
         try:
-            data = await self._stream.receive_some(READ_SIZE)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            if self._tls is None:
+                data = await self._wire.receive()
+            else:
+                data = await self._tls.receive_some(READ_SIZE)
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             if not parser.silent:
                 raise UpstreamBroken(
                     "the connection broke during the answer", sent=True

@@ -6,30 +6,22 @@ import select
 import socket
 
 import trio
-from trio.lowlevel import notify_closing, wait_readable, wait_writable
+from trio.lowlevel import notify_closing, wait_writable
 
-# One read takes in what has arrived, up to this. It bounds what a response that
-# nobody reads holds in memory: nothing more is read until it is asked for.
-READ_SIZE = 64 * 1024
-
-# The file descriptor of a wire that has none any more.
-CLOSED = -1
-
-Buffer = bytes | bytearray | memoryview
+from gandalf.http.poller import CLOSED, Buffer, Readable
 
 
-class Wire(trio.abc.Stream):
+class Wire(Readable, trio.abc.Stream):
     """A connected, non-blocking socket; a stream, so that TLS can run over it.
 
     Sending never fails. An upstream may answer and close before it has read the
     request: what cannot be sent is dropped, and reading tells how it really ended.
     """
 
-    __slots__ = ("_fd", "_poll", "_sock", "sending")
+    __slots__ = ("_poll", "sending")
 
     def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._fd = sock.fileno()
+        super().__init__(sock)
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
         self.sending = True
@@ -62,24 +54,23 @@ class Wire(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return what has arrived, waiting for some; b"" at the connection's end.
 
+        For TLS, which asks for as much as ``receive`` returns.
+
         Raises:
             trio.BrokenResourceError: The connection failed.
             trio.ClosedResourceError: It is closed, or was while we waited.
         """
-        while True:
-            if self._fd == CLOSED:
-                raise trio.ClosedResourceError
-            await wait_readable(self._fd)
-            try:
-                return self._sock.recv(max_bytes or READ_SIZE)
-            except BlockingIOError:
-                continue  # Woken for nothing: the kernel may do that.
-            except OSError as error:
-                raise trio.BrokenResourceError(error.strerror) from None
+        try:
+            return bytes(await self.receive())
+        except OSError as error:
+            raise trio.BrokenResourceError(error.strerror) from None
 
     def quiet(self) -> bool:
         """Whether it is open and nothing has arrived, not even its end."""
-        return self._fd != CLOSED and not self._poll.poll(0)
+        if self._fd == CLOSED or self._poll.poll(0):
+            return False
+        self.readable = False  # What the event was about has been read already.
+        return True
 
     def stop_sending(self) -> None:
         """Drop what is being sent and all that comes after. Synchronous."""
@@ -92,9 +83,7 @@ class Wire(trio.abc.Stream):
         if self._fd == CLOSED:
             return
         self.stop_sending()
-        # The system gives the number to the next connection that anybody makes; to
-        # wait for it from here on would be to wait for theirs.
-        self._fd = CLOSED
+        self.forget()
         self._sock.close()
 
     async def aclose(self) -> None:
