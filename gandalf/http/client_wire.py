@@ -26,7 +26,7 @@ UNSENT_BYTES = 256 * 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-def _nobody() -> None:
+def nobody() -> None:
     """Nobody wants to know."""
 
 
@@ -45,7 +45,7 @@ class ClientWire(Readable):
         """What was given to ``push`` and not taken by the kernel."""
         self.blocked_since = math.inf
         """``trio.current_time()`` when the client last took some of ``unsent``."""
-        self.on_end: Callable[[], object] = _nobody
+        self.on_end: Callable[[], object] = nobody
         """Called when the client has ended, even behind bytes that nobody has read."""
         self._draining = False
 

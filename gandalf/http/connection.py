@@ -24,7 +24,7 @@ from gandalf.config import Server
 from gandalf.dialects import openai
 from gandalf.domain.errors import GatewayError, RequestTimeout, ShuttingDown
 from gandalf.http import endpoints
-from gandalf.http.client_wire import ClientWire
+from gandalf.http.client_wire import ClientWire, nobody
 from gandalf.http.edge_asgi import ASGI, Address, Cycle, scope_of
 from gandalf.http.gateway import Gateway
 from gandalf.http.parser import BodyBudget, Phase, Request, RequestParser
@@ -368,7 +368,9 @@ class Connection:
             self._service.budget.give_back(len(request.body))
         self._parser.requests.clear()
         self._wire.close()
-        self._wire.on_end = _nobody
+        # Who holds whom in a circle waits for the collector, which comes seldom.
+        self._wire.on_end = nobody
+        self._cut_short = None
 
     # The end.
 
@@ -444,7 +446,3 @@ class Connection:
             await responder.keep_alive()
         finally:
             response.hurried = False
-
-
-def _nobody() -> None:
-    """Nobody wants to know any more; without this the two would hold each other."""

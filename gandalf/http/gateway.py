@@ -90,6 +90,8 @@ class Gateway:
             error = GatewayError()
         finally:
             self.in_flight.discard(exchange)
+            # It holds a stream that holds the exchange; the collector comes seldom.
+            exchange.served = None
             if exchange.draining is not None:
                 exchange.draining.give_back()
         if error is not None and not exchange.client_left:

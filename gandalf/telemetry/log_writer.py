@@ -19,7 +19,7 @@ MAX_WAITING_BYTES = 4 * 1024 * 1024
 BATCH_BYTES = 64 * 1024
 # Lines are gathered for so long before they are written: waking the thread for each
 # would make the loop share the interpreter with it a thousand times a second.
-GATHER = 0.01
+GATHER = 0.05
 # Seconds that the last lines may take at the exit.
 CLOSE_WITHIN = 2.0
 

@@ -4,7 +4,7 @@ import pytest
 
 from gandalf.domain.usage import EndReason, TokenUsage, UsageSource
 from gandalf.telemetry.access_log import log_request
-from gandalf.telemetry.log_lines import ConsoleLines, JsonLines
+from gandalf.telemetry.log_lines import ConsoleLines, JsonLines, Ready
 
 from .builders import a_record, an_attempt, an_exchange
 
@@ -95,3 +95,30 @@ def test_nothing_is_made_when_nothing_is_logged(caplog):
     caplog.set_level(logging.WARNING, "gandalf.access")
     log_request(an_exchange(), a_record())
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"stream": True, "cache": "hit"},
+        {"usage_source": UsageSource.NONE, "tokens": TokenUsage()},
+        {"provider": "", "model": ""},
+        {"client_request_id": "r1"},
+        {"ttft": None},
+        {"alias": "two words"},
+        {"alias": 'a="b'},
+        {"key_id": "config:a b"},
+        {"error_code": "upstream_error"},
+        {"attempts": (an_attempt(), an_attempt())},
+    ],
+)
+def test_the_quick_way_to_a_line_says_what_the_long_one_does(caplog, changes):
+    caplog.set_level(logging.INFO, "gandalf.access")
+    log_request(an_exchange(), a_record(**changes))
+
+    (record,) = caplog.records
+    long = Ready(record.name, record.msg, record.fields)
+    long.created = record.created
+    assert ConsoleLines().line(record) == ConsoleLines().line(long)
+    assert JsonLines().line(record) == JsonLines().line(long)

@@ -97,7 +97,7 @@ def test_the_page_lists_every_log_event_and_no_other():
 
 
 def test_the_page_lists_every_member_of_a_requests_line():
-    from gandalf.telemetry.access_log import _fields
+    from gandalf.telemetry.access_log import _Line
 
     from .builders import a_record, an_attempt, an_exchange
 
@@ -106,4 +106,4 @@ def test_the_page_lists_every_member_of_a_requests_line():
     documented = {
         name for row in rows_of("The line of a request") for name in code(row[0])
     }
-    assert documented == set(_fields(an_exchange(), everything))
+    assert documented == set(_Line(an_exchange(), everything).fields)
