@@ -224,7 +224,7 @@ class Connection:
         again = True
         while again and not self._gone:
             if requests:
-                again = await self._answer(requests.popleft())
+                again = await self._answer(requests.pop(0))
             elif self._refusal is not None:
                 again = await self._answer_refusal(self._refusal)
             else:

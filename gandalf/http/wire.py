@@ -10,6 +10,9 @@ from trio.lowlevel import notify_closing, wait_writable
 
 from gandalf.http.poller import CLOSED, Buffer, Readable
 
+# To ask of one socket at a time.
+_poll = select.poll()
+
 
 class Wire(Readable, trio.abc.Stream):
     """A connected, non-blocking socket; a stream, so that TLS can run over it.
@@ -18,12 +21,10 @@ class Wire(Readable, trio.abc.Stream):
     request: what cannot be sent is dropped, and reading tells how it really ended.
     """
 
-    __slots__ = ("_poll", "sending")
+    __slots__ = ("sending",)
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
-        self._poll = select.poll()
-        self._poll.register(self._fd, select.POLLIN)
         self.sending = True
         """False once what is sent is dropped."""
 
@@ -67,7 +68,13 @@ class Wire(Readable, trio.abc.Stream):
 
     def quiet(self) -> bool:
         """Whether it is open and nothing has arrived, not even its end."""
-        if self._fd == CLOSED or self._poll.poll(0):
+        fd = self._fd
+        if fd == CLOSED:
+            return False
+        _poll.register(fd, select.POLLIN)
+        arrived = _poll.poll(0)
+        _poll.unregister(fd)
+        if arrived:
             return False
         self.readable = False  # What the event was about has been read already.
         return True

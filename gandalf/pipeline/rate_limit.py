@@ -85,9 +85,9 @@ def limit_headers(state: LimitState, *, refused: str = "") -> HeaderList:
     """
     headers: HeaderList = []
     if state.requests is not None:
-        headers += _fields(b"requests", state.requests, none_left=refused == "rpm")
+        headers += _REQUESTS.of(state.requests, none_left=refused == "rpm")
     if state.tokens is not None:
-        headers += _fields(b"tokens", state.tokens, none_left=refused == "tpm")
+        headers += _TOKENS.of(state.tokens, none_left=refused == "tpm")
     return headers
 
 
@@ -107,13 +107,24 @@ def format_duration(seconds: float) -> bytes:
     return (f"{hours}h{text}" if hours else text).encode()
 
 
-def _fields(kind: bytes, left: Allowance, *, none_left: bool) -> HeaderList:
-    remaining = 0 if none_left else left.remaining
-    return [
-        (b"x-ratelimit-limit-" + kind, b"%d" % left.limit),
-        (b"x-ratelimit-remaining-" + kind, b"%d" % remaining),
-        (b"x-ratelimit-reset-" + kind, format_duration(left.reset)),
-    ]
+class _Fields:
+    """The three fields of one kind of limit."""
+
+    def __init__(self, kind: bytes) -> None:
+        self._limit = b"x-ratelimit-limit-" + kind
+        self._remaining = b"x-ratelimit-remaining-" + kind
+        self._reset = b"x-ratelimit-reset-" + kind
+
+    def of(self, left: Allowance, *, none_left: bool) -> HeaderList:
+        remaining = 0 if none_left else left.remaining
+        return [
+            (self._limit, b"%d" % left.limit),
+            (self._remaining, b"%d" % remaining),
+            (self._reset, format_duration(left.reset)),
+        ]
+
+
+_REQUESTS, _TOKENS = _Fields(b"requests"), _Fields(b"tokens")
 
 
 def _cost_nothing(exchange: Exchange) -> bool:
