@@ -42,6 +42,9 @@ class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     ending: bytes = b""
     target: str = ""
     """``provider/model`` that made it."""
+    dropped: tuple[str, ...] = ()
+    """Fields of the request that were lost on the way there."""
+    approximated: tuple[str, ...] = ()
 
 
 class CacheStats(msgspec.Struct, frozen=True, kw_only=True):

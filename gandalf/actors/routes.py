@@ -169,7 +169,7 @@ def _route(
 def _version(route: Route, providers: Mapping[str, ProviderConfig]) -> str:
     # A provider moved elsewhere may answer differently under the same names.
     places = [
-        (p.type, p.base_url, p.hosting, p.region, p.project)
+        (p.type, p.base_url, p.hosting, p.region, p.project, p.api_version)
         for p in (providers[target.provider] for target in route.targets)
     ]
     content = msgspec.json.encode((route, places), order="deterministic")

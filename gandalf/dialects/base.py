@@ -196,6 +196,8 @@ class Dialect(UpstreamDialect, Protocol):
     """What may be sent on a silent stream; empty if the dialect has nothing."""
     KEY_HEADER: bytes
     """Where its clients put their key, beside ``authorization``; may be empty."""
+    ID_HEADER: bytes
+    """Where they look for a request's id, beside ``x-request-id``; may be empty."""
 
     # What passes through.
 

@@ -299,8 +299,6 @@ class EmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     inputs: tuple[str, ...]
     dimensions: int | None = None
-    task: str | None = None
-    """What the vectors are for, in Gemini's words (``RETRIEVAL_QUERY``)."""
     unknown: tuple[str, ...] = ()
     """Fields that have no place here; lost in every other dialect."""
 

@@ -62,6 +62,10 @@ class Governed:
     def members(self, body: bytes) -> dict[str, Span]:
         """Return where the values of the governed names stand, ``end`` 0 if not sought.
 
+        A name that stands in the body once is found wherever that is, be it the name
+        of a parameter in a tool's schema: what may be absent is looked for in a decoded
+        view first, or with ``members_exactly``.
+
         Args:
             body: A JSON object that has been decoded already, so known to be valid.
 
@@ -90,6 +94,10 @@ class Governed:
         if b"\\u00" in body and _ESCAPED_LETTER.search(body):
             return self._walk(body)
         return found
+
+    def members_exactly(self, body: bytes) -> dict[str, Span]:
+        """Return the same for top-level members only, in more time."""
+        return self._walk(body)
 
     def _members_of_small(self, body: bytes, folded: bytes) -> dict[str, Span]:
         # The same in one search for all names: faster as long as the body is small.

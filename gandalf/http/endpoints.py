@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from gandalf.dialects import gemini
 from gandalf.dialects.base import Dialect
 from gandalf.dialects.registry import ANTHROPIC, GEMINI, OLLAMA, OPENAI
 from gandalf.http.openai_endpoints import PASSED
 from gandalf.pipeline.endpoint import Endpoint
+from gandalf.pipeline.exchange import StreamFormat
 
 MAX_KNOWN = 1000
 """Paths remembered: one for each model name in a URL. Whoever sends more pays more."""
@@ -183,6 +185,18 @@ def _match(method: bytes, path: bytes) -> Endpoint | None:
             model = found.groupdict().get("model", b"")
             return rule.endpoint(path, unquote(model.decode("latin-1")))
     return None
+
+
+def stream_format(endpoint: Endpoint, query: bytes) -> StreamFormat | None:
+    """Return how a streamed answer is to be framed; None: as the dialect has it.
+
+    Gemini streams a JSON array to whoever does not ask for events (``alt=sse``).
+    """
+    if not endpoint.stream or endpoint.dialect is not GEMINI or b"alt=sse" in query:
+        return None
+    return StreamFormat(
+        gemini.ARRAY_CONTENT_TYPE, gemini.array_error, wrap=gemini.ArrayFollower
+    )
 
 
 def take_key(query: bytes) -> tuple[bytes, bytes]:

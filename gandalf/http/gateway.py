@@ -14,7 +14,7 @@ import trio
 from gandalf.domain.errors import GatewayError, ShuttingDown
 from gandalf.domain.ids import new_id
 from gandalf.domain.usage import EndReason
-from gandalf.http.endpoints import take_key
+from gandalf.http.endpoints import stream_format, take_key
 from gandalf.http.responder import ExchangeResponder
 from gandalf.pipeline.endpoint import Endpoint
 from gandalf.pipeline.exchange import Exchange
@@ -61,7 +61,7 @@ class Gateway:
         url_key = b""
         if query:
             query, url_key = take_key(query)
-        return Exchange(
+        exchange = Exchange(
             endpoint=endpoint,
             headers=headers,
             body=body,
@@ -73,6 +73,9 @@ class Gateway:
             upload=upload,
             scope=scope,
         )
+        if endpoint.stream:
+            exchange.stream_format = stream_format(endpoint, query)
+        return exchange
 
     async def answer(self, exchange: Exchange, responder: ExchangeResponder) -> None:
         """Run the exchange; whatever goes wrong reaches the client as an error.

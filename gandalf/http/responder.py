@@ -94,8 +94,11 @@ class ExchangeResponder:
 
     def _headers(self) -> list[tuple[bytes, bytes]]:
         exchange = self._exchange
+        request_id = exchange.request_id.encode()
+        own = exchange.dialect.ID_HEADER
         return [
-            (b"x-request-id", exchange.request_id.encode()),
+            (b"x-request-id", request_id),
+            *([(own, request_id)] if own else ()),
             *_attempt_headers(exchange),
             *_loss_headers(exchange),
             *exchange.reply_headers,

@@ -26,7 +26,7 @@ from gandalf.dialects.base import UNREADABLE, Call
 from gandalf.domain.identity import Identity
 from gandalf.domain.routing import Route
 from gandalf.domain.usage import EndReason
-from gandalf.pipeline.exchange import Exchange, Reply
+from gandalf.pipeline.exchange import Exchange, Reply, is_strict
 from gandalf.providers.base import Headers
 
 # Who asks, and what the provider is to note about it or to keep warm. Not here:
@@ -60,6 +60,9 @@ WHOLE = frozenset(
         "STOP",
     }
 )
+
+# Header fields of a request that reach the upstream and change what it answers.
+SHAPING = (b"anthropic-version", b"anthropic-beta", b"openai-beta")
 
 JSON = b"application/json"
 
@@ -122,7 +125,7 @@ class CacheLookup:
         route = self._routes.find(call.model)
         key = None
         if route is not None and b"no-store" not in wishes and self._enabled(call):
-            key = cache_key(call, exchange.dialect.NAME, identity, route)
+            key = cache_key(exchange, call, identity, route)
         if key is None:
             self._cache.bypass()
             return None
@@ -156,13 +159,24 @@ def repeatable(call: Call) -> bool:
 
 
 def cache_key(
-    call: Call, dialect: str, identity: Identity, route: Route
+    exchange: Exchange, call: Call, identity: Identity, route: Route
 ) -> bytes | None:
     """Return what ``call``'s answer is kept under; None if it must not be kept."""
     body = canonical(call.body)
     if body is None:
         return None
-    scope = (identity.org_id, dialect, call.operation, route.alias, route.version)
+    form = exchange.stream_format
+    scope = (
+        identity.org_id,
+        exchange.dialect.NAME,
+        exchange.rule,
+        route.alias,
+        route.version,
+        form.content_type.decode() if form is not None else "",
+        is_strict(exchange.headers, route),
+        exchange.query.decode("latin-1"),
+        *(exchange.headers.get(name, b"").decode("latin-1") for name in SHAPING),
+    )
     return hashlib.sha256(_encode(scope) + body).digest()
 
 
@@ -192,6 +206,7 @@ def _cache_control(headers: Headers) -> set[bytes]:
 
 def _replay(exchange: Exchange, answer: CachedAnswer) -> Reply:
     exchange.reply_headers.append((b"x-gandalf-target", answer.target.encode()))
+    exchange.dropped, exchange.approximated = answer.dropped, answer.approximated
     body = Replay(answer) if answer.stream else answer.body
     return Reply(answer.status, answer.content_type, body)
 
@@ -212,9 +227,13 @@ def _may_be_kept(exchange: Exchange, capture: Capture) -> bool:
 
 def _answer(exchange: Exchange, capture: Capture) -> CachedAnswer:
     stream = exchange.call is not None and exchange.call.stream
+    form = exchange.stream_format
+    events = exchange.dialect.STREAM_CONTENT_TYPE if form is None else form.content_type
     return CachedAnswer(
         status=exchange.status,
-        content_type=exchange.dialect.STREAM_CONTENT_TYPE if stream else JSON,
+        content_type=events if stream else JSON,
+        dropped=exchange.dropped,
+        approximated=exchange.approximated,
         body=capture.body,
         stream=stream,
         ending=capture.ending,

@@ -63,6 +63,14 @@ class StreamFormat(NamedTuple):
     """Makes what frames a stream of the dialect so."""
 
 
+def is_strict(headers: Headers, route: Route | None) -> bool:
+    """Whether a request with ``headers`` is strict: it may say so, or its route."""
+    wish = headers.get(b"x-gandalf-strict")
+    if wish is not None:
+        return wish.lower() in (b"1", b"true")
+    return route is not None and route.strict
+
+
 class Exchange:
     """Each stage reads what earlier stages wrote and fills in its own part.
 
@@ -205,10 +213,7 @@ class Exchange:
     @property
     def strict(self) -> bool:
         """Whether to refuse the request rather than lose any of it in translation."""
-        wish = self.headers.get(b"x-gandalf-strict")
-        if wish is not None:
-            return wish.lower() in (b"1", b"true")
-        return self.route is not None and self.route.strict
+        return is_strict(self.headers, self.route)
 
     @property
     def tokens_spent(self) -> int:

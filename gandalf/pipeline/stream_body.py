@@ -119,8 +119,8 @@ class StreamBody:
             return
         try:
             visible = self._feed(data) if data else self._flush()
-        except EventTooLarge:
-            self._end("an event of the stream is too large")
+        except EventTooLarge as error:
+            self._end(str(error) or "an event of the stream is too large")
             return
         if visible:
             self._held.append(visible)

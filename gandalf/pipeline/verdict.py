@@ -4,7 +4,7 @@
 |--------------------------------------|-------------|------------|----------------|
 | no connection, or it broke           | yes         | yes        | 1.0            |
 | a time limit passed                  | yes         | no         | 1.5            |
-| 408, 409, 425                        | yes         | yes        | 1.0            |
+| 408, 409, 424, 425                   | yes         | yes        | 1.0            |
 | 429                                  | yes         | yes        | 0.5            |
 | 401, 402: our key or account is dead | yes         | no         | 0, benched     |
 | 403: our key may not                 | yes         | no         | 0              |
@@ -35,6 +35,8 @@ from gandalf.providers.base import Headers, Provider
 # Seconds without a single try after a provider said that our key is no good. Long
 # enough not to hammer it, short enough that a mended key is back soon.
 DEAD_KEY_BENCH = 30.0
+# What says so behind another status: Gemini answers 400 to a key that is none.
+DEAD_KEY_CODES = frozenset({"API_KEY_INVALID", "API_KEY_EXPIRED"})
 # A Retry-After beyond this is taken for this: some upstreams say a day.
 MAX_RETRY_AFTER = 3600.0
 
@@ -73,6 +75,8 @@ def error_of(
     message, code, param = provider.dialect.read_error(body)
     name = provider.name
     retry_after = read_retry_after(headers)
+    if code in DEAD_KEY_CODES:
+        status = 401
     if status in (401, 402, 403):
         # Its text is about the gateway's credentials, and none of the client's
         # business; the record says which provider it was.
@@ -95,14 +99,14 @@ def error_of(
             upstream_status=status,
             retry_after=retry_after,
         )
-    if 400 <= status < 500 and status not in (408, 409, 425):
+    if 400 <= status < 500 and status not in (408, 409, 424, 425):
         return UpstreamRefused(
             name,
             message or f"the provider answered {status}",
             upstream_status=status,
             code=code,
             param=param,
-            body=body if message else b"",
+            body=body if message and provider.relays_errors else b"",
         )
     return UpstreamError(
         name,

@@ -226,6 +226,9 @@ class Provider(Protocol):
     """Of its streams: the dialect's own unless its hosting frames them."""
     stream_framing: Callable[[], StreamFraming] | None
     """Makes what unpacks one stream of a hosting that frames them."""
+    relays_errors: bool
+    """Whether its error bodies are the dialect's own: a client that speaks it gets them
+    as they are. Hostings have errors of their own."""
 
     def model(self, name: str) -> Model:
         """Return what is known of the model that this provider calls ``name``."""
@@ -251,6 +254,7 @@ class RemoteProvider:
     """
 
     stream_framing: Callable[[], StreamFraming] | None = None
+    relays_errors = True
     credential: Any = None
     """The ``Credential`` it proves itself with, if that must be kept fresh."""
     catalogue_id = ""

@@ -130,6 +130,7 @@ class BedrockAnthropic(Bedrock):
     ) -> None:
         super().__init__(config, credential, dialect, environment)
         self.stream_framing = AnthropicFraming
+        self.relays_errors = False
 
     async def request(self, ask: Ask) -> UpstreamRequest:
         """Return the HTTP request for ``ask``; model and betas move out of and in."""

@@ -26,7 +26,7 @@ from urllib.parse import quote
 import msgspec
 
 from gandalf.config import Provider as ProviderConfig
-from gandalf.dialects.base import Dialect
+from gandalf.dialects.base import UpstreamDialect
 from gandalf.dialects.json_object import Governed, Span, splice
 from gandalf.domain.errors import BadRequest, UpstreamUnavailable
 from gandalf.providers.base import Ask, RemoteProvider, UpstreamRequest
@@ -71,12 +71,14 @@ class Vertex(RemoteProvider):
         self,
         config: ProviderConfig,
         credential: Credential[Token],
-        dialect: Dialect,
+        dialect: UpstreamDialect,
         speak: Speak,
     ) -> None:
         base_url = config.base_url.rstrip("/").removesuffix("/v1")
         config = msgspec.structs.replace(config, base_url=base_url)
         super().__init__(config, host_of(config.region), dialect)
+        # What Google's own front says is in its own words, whoever made the model.
+        self.relays_errors = dialect.NAME == "gemini"
         self.credential: Credential[Token] = credential
         self._project = config.project
         self._region = config.region
@@ -169,7 +171,9 @@ def _google_model(name: str) -> bytes:
 def _versioned(body: bytes) -> bytes:
     """Return ``body`` with Vertex's version of the Messages API."""
     version = b'"anthropic_version":"%b"' % ANTHROPIC_VERSION
-    sent = _GOVERNED.members(body).get("anthropic_version")
+    sent = None
+    if b"anthropic_version" in body:
+        sent = _GOVERNED.members_exactly(body).get("anthropic_version")
     if sent is not None:
         return splice(body, [(member(body, sent), version)])
     start = body.index(b"{") + 1

@@ -885,7 +885,7 @@ def test_one_text_is_embedded():
     )
 
     assert request == EmbeddingsRequest(
-        inputs=("ab",), dimensions=8, task="RETRIEVAL_QUERY", unknown=("title",)
+        inputs=("ab",), dimensions=8, unknown=("title", "taskType")
     )
 
 
@@ -926,7 +926,7 @@ def test_what_cannot_be_embedded_elsewhere_is_refused(requests):
 
 @pytest.mark.parametrize("inputs", [("a",), ("a", "b")])
 def test_embeddings_are_asked_for_one_by_one_or_as_a_batch(inputs):
-    request = EmbeddingsRequest(inputs=inputs, dimensions=4, task="CLUSTERING")
+    request = EmbeddingsRequest(inputs=inputs, dimensions=4)
 
     body = gemini.render_embeddings_request(
         request, Model(name="gemini-embedding-001")

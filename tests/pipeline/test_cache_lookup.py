@@ -7,6 +7,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from gandalf.actors.response_cache import ResponseCache
 from gandalf.config import Cache, Config
+from gandalf.dialects import anthropic, openai
 from gandalf.domain.errors import GatewayError, UpstreamError
 from gandalf.domain.routing import Route
 from gandalf.domain.usage import EndReason, TokenUsage
@@ -366,10 +367,19 @@ async def test_a_changed_route_does_not_replay_the_former_ones_answers():
     assert exchange.cache == "miss"
 
 
-def key_of(body, operation="chat", dialect="openai"):
-    call = an_exchange(body, operation=operation).call
+def key_of(body, operation="chat", headers=None, dialect=openai):
+    exchange = an_exchange(body, operation=operation, headers=headers)
+    exchange.dialect = dialect
     route = Route(alias="fast", targets=(a_target(),), version="1")
-    return cache_key(call, dialect, an_identity(), route)
+    return cache_key(exchange, exchange.call, an_identity(), route)
+
+
+@pytest.mark.parametrize("name", [b"anthropic-beta", b"x-gandalf-strict"])
+def test_a_header_field_that_shapes_the_answer_makes_another_key(name):
+    body = a_chat_body(**SAME)
+
+    assert key_of(body) == key_of(body, headers={b"user-agent": b"true"})
+    assert key_of(body) != key_of(body, headers={name: b"true"})
 
 
 @pytest.mark.parametrize(
@@ -406,7 +416,9 @@ def test_everything_else_does(field):
 
 
 def test_dialects_do_not_share_answers():
-    assert key_of(a_chat_body(), dialect="anthropic") != key_of(a_chat_body())
+    call = a_chat_body(max_tokens=9)
+
+    assert key_of(call, dialect=anthropic) != key_of(call)
 
 
 def test_order_and_spaces_make_no_difference():

@@ -100,7 +100,9 @@ def test_a_response_is_made_asked_for_and_deleted(client, process, fake):
     raw = client.responses.with_raw_response.create(model=FAST, input="hello")
     made = raw.parse()
     got = client.responses.with_raw_response.retrieve(made.id)
-    fake.script(respond(encoded({"id": made.id, "object": "response", "deleted": True})))
+    fake.script(
+        respond(encoded({"id": made.id, "object": "response", "deleted": True}))
+    )
     client.responses.delete(made.id)
 
     assert made.output_text == "Hi"
@@ -130,7 +132,9 @@ def test_a_response_is_streamed_as_it_came(client, process, fake):
 def test_the_sdk_follows_a_streamed_response(client, fake):
     fake.script(stream(*OPENING, *CONTENT, COMPLETED))
 
-    kinds = [e.type for e in client.responses.create(model=FAST, input="x", stream=True)]
+    kinds = [
+        e.type for e in client.responses.create(model=FAST, input="x", stream=True)
+    ]
 
     assert kinds[-1] == "response.completed"
 
@@ -174,7 +178,9 @@ def test_a_response_goes_on_from_the_former_one(client, fake):
 
 def test_files_and_batches(client, process, fake):
     fake.script(respond(encoded(FILE | {"expires_at": None})))
-    file = client.files.create(file=("in.jsonl", b'{"custom_id":1}\n' * 99), purpose="batch")
+    file = client.files.create(
+        file=("in.jsonl", b'{"custom_id":1}\n' * 99), purpose="batch"
+    )
     fake.script(respond(encoded(a_batch())))
     batch = client.batches.create(
         input_file_id=file.id, endpoint="/v1/responses", completion_window="24h"
@@ -221,7 +227,12 @@ def test_a_key_with_a_list_of_models_is_held_to_it(process, fake):
 
 def test_a_transcription_is_uploaded_with_the_targets_model(client, process, fake):
     sound = b"\x00\xff\r\n--" * 400_000
-    usage = {"type": "tokens", "input_tokens": 14, "output_tokens": 45, "total_tokens": 59}
+    usage = {
+        "type": "tokens",
+        "input_tokens": 14,
+        "output_tokens": 45,
+        "total_tokens": 59,
+    }
     fake.script(respond(encoded({"text": "I see", "usage": usage})))
 
     raw = client.audio.transcriptions.with_raw_response.create(
@@ -272,7 +283,9 @@ def test_speech_is_bytes(client, process, fake):
 def test_speech_that_breaks_off_does_not_look_whole(client, fake):
     fake.script(respond(b"ID3" * 1000, content_type="audio/mpeg").cut(900))
 
-    with pytest.raises(Exception, match="peer closed|incomplete|APIConnection|onnection"):
+    with pytest.raises(
+        Exception, match=r"peer closed|incomplete|APIConnection|onnection"
+    ):
         client.audio.speech.create(model=FAST, input="Hi", voice="alloy").read()
 
 

@@ -44,6 +44,7 @@ NAME = "anthropic"
 STREAM_CONTENT_TYPE = b"text/event-stream"
 KEEP_ALIVE = b'event: ping\ndata: {"type": "ping"}\n\n'
 KEY_HEADER = b"x-api-key"
+ID_HEADER = b"request-id"
 COUNTS = True
 
 

@@ -58,6 +58,7 @@ STREAM_CONTENT_TYPE = b"text/event-stream"
 # Google's SDK for Python fails on a comment, the one for Go on an empty line too.
 KEEP_ALIVE = b""
 KEY_HEADER = b"x-goog-api-key"
+ID_HEADER = b""
 COUNTS = True
 
 

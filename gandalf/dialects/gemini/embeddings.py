@@ -83,10 +83,11 @@ def parse_embeddings_request(call: Call) -> EmbeddingsRequest:
             param="requests",
         )
     dimensions, task = wishes.pop()
+    if task is not None:
+        unknown.append("taskType")
     return EmbeddingsRequest(
         inputs=tuple(texts),
         dimensions=dimensions,
-        task=task,
         unknown=tuple(dict.fromkeys(unknown)),
     )
 
@@ -173,6 +174,4 @@ def _request_for(text: str, request: EmbeddingsRequest, model: Model) -> Json:
     }
     if request.dimensions is not None:
         asked["outputDimensionality"] = request.dimensions
-    if request.task is not None:
-        asked["taskType"] = request.task
     return asked

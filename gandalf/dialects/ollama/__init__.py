@@ -52,6 +52,7 @@ STREAM_CONTENT_TYPE = b"application/x-ndjson"
 # official Python client takes every line for JSON, the empty one too.
 KEEP_ALIVE = b" "
 KEY_HEADER = b""
+ID_HEADER = b""
 COUNTS = False
 
 

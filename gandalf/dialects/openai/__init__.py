@@ -53,4 +53,5 @@ CONTENT_TYPE = b"application/json"
 STREAM_CONTENT_TYPE = b"text/event-stream"
 KEEP_ALIVE = b": keep-alive\n\n"
 KEY_HEADER = b""
+ID_HEADER = b""
 COUNTS = False

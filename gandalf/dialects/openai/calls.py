@@ -18,7 +18,7 @@ class _ChatView(msgspec.Struct):
     model: str
     messages: msgspec.Raw
     stream: bool | None = None
-    stream_options: _StreamOptions | None = None
+    stream_options: _StreamOptions | msgspec.UnsetType | None = msgspec.UNSET
     n: int | None = None
     temperature: float | None = None
     seed: int | None = None
@@ -33,7 +33,7 @@ class _CompletionsView(msgspec.Struct):
     # One prompt or many, each a text or tokens.
     prompt: str | list[str | int | list[int]] | None = None
     stream: bool | None = None
-    stream_options: _StreamOptions | None = None
+    stream_options: _StreamOptions | msgspec.UnsetType | None = msgspec.UNSET
     n: int | None = None
     temperature: float | None = None
     seed: int | None = None
@@ -72,6 +72,8 @@ class Call(BaseCall, kw_only=True):
     members: dict[str, json_object.Span]
     include_usage: bool = False
     """Whether the client itself asked for usage at the end of its stream."""
+    options_sent: bool = False
+    """Whether it sent ``stream_options``: a tool may have a parameter of that name."""
     functions: bool = False
     """Whether the client knows only ``functions``, which ``tools`` have replaced."""
 
@@ -91,7 +93,7 @@ class Call(BaseCall, kw_only=True):
         return json_object.splice(self.body, edits) if edits else self.body
 
     def _asking_for_usage(self) -> tuple[json_object.Span, bytes]:
-        sent = self.members.get("stream_options")
+        sent = self.members.get("stream_options") if self.options_sent else None
         if sent is None:
             start = self.body.index(b"{") + 1
             added = b'"stream_options":{"include_usage":true},'
@@ -114,6 +116,7 @@ def chat_call(body: bytes) -> Call:
         members=GOVERNED.members(body),
         stream=bool(view.stream),
         include_usage=bool(options and options.include_usage),
+        options_sent=options is not msgspec.UNSET,
         n=view.n or 1,
         temperature=view.temperature,
         seed=view.seed,
@@ -136,6 +139,7 @@ def completions_call(body: bytes) -> Call:
         members=GOVERNED.members(body),
         stream=bool(view.stream),
         include_usage=bool(options and options.include_usage),
+        options_sent=options is not msgspec.UNSET,
         n=(view.n or 1) * prompts,
         temperature=view.temperature,
         seed=view.seed,
@@ -190,3 +194,32 @@ def _param_of(message: str) -> str | None:
         return message.rpartition("field `")[2].partition("`")[0]
     path = message.rpartition("`$.")[2] if "`$." in message else ""
     return path.removesuffix("`") or None
+
+
+class _ModelView(msgspec.Struct):
+    model: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+_decode_model = msgspec.json.Decoder(_ModelView).decode
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """Return ``body`` asking for ``model``, which the URL names, whatever it says.
+
+    So it is at Azure, where the URL's deployment is what counts.
+
+    Raises:
+        UNREADABLE: It is not a JSON object.
+        BadRequest: It has more than one model.
+    """
+    view = _decode_model(body)
+    encoded = msgspec.json.encode(model)
+    members = GOVERNED.members(body)
+    if view.model is not msgspec.UNSET:
+        start = members["model"].start
+        span = json_object.Span(start, json_object.value_end(body, start))
+        return json_object.splice(body, [(span, encoded)])
+    start = body.index(b"{") + 1
+    empty = body[start:].lstrip(b" \t\r\n").startswith(b"}")
+    member = b'"model":%b%b' % (encoded, b"" if empty else b",")
+    return json_object.splice(body, [(json_object.Span(start, start), member)])

@@ -32,13 +32,15 @@ ANSWERS: dict[str, Callable[[bytes], Answer]] = {
 def read_call(
     operation: str, body: bytes, model: str = "", *, stream: bool = False
 ) -> Call:
-    """Return what ``body`` asks for; nothing of it is in the URL.
+    """Return what ``body`` asks for, of ``model`` if the URL names one (Azure's do).
 
     Raises:
         BadRequest: It is not JSON, lacks what every call has, has it in the wrong
             type, or says twice what may be said once.
     """
     try:
+        if model:
+            body = calls.with_model(body, model)
         return CALLS[operation](body)
     except msgspec.ValidationError as error:
         raise calls.invalid(error) from error

@@ -289,6 +289,8 @@ def read_path(method: bytes, path: bytes) -> tuple[Action, str]:
 def _json_call(operation: str, body: bytes) -> PassthroughCall:
     view = _decode(body)
     members = _GOVERNED[operation].members(body)
+    if view.model is None:
+        members.pop("model", None)  # Such a name may stand deeper in the body.
     if operation == "batches":
         return _batch(view, body)
     model = view.model if view.model is not None else DEFAULT_MODELS.get(operation)

@@ -95,9 +95,10 @@ class ChatStream:
     def flush(self) -> bytes:
         """Return the client's share of what is left when the upstream has ended."""
         rest = self._buffer.flush()
-        if rest.strip() and not self.done and self.failed is None:
-            return rest + b"\n\n" if self._keeps(rest) else b""
-        return b""
+        # What has no data is a line that was cut off, and nobody's event.
+        if self.done or self.failed is not None or sse.data_of(rest) is None:
+            return b""
+        return rest + b"\n\n" if self._keeps(rest) else b""
 
     def finished(self, choices: int) -> bool:
         """Whether every one of the ``choices`` answers has its finish reason."""

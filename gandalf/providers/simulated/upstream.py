@@ -91,6 +91,7 @@ class Simulated:
     dialect: UpstreamDialect = openai
     stream_content_type = openai.STREAM_CONTENT_TYPE
     stream_framing: Callable[[], StreamFraming] | None = None
+    relays_errors = True
 
     def __init__(self, settings: config.Provider) -> None:
         self.name = settings.name
