@@ -66,7 +66,7 @@ class Rule(NamedTuple):
     def expression(self) -> re.Pattern[bytes]:
         """What matches the paths of this rule."""
         escaped = re.escape(self.pattern)
-        escaped = escaped.replace(r"\{model\}", "(?P<model>.+)")
+        escaped = escaped.replace(r"\{model\}", "(?P<model>[^/].*)")
         return re.compile(escaped.replace(r"\{id\}", "[^/]+").encode(), re.DOTALL)
 
 

@@ -13,6 +13,7 @@ from gandalf.actors.retry_budget import RetryBudget
 from gandalf.actors.routes import RouteTable, Snapshot
 from gandalf.actors.watches import Watches
 from gandalf.config import Config
+from gandalf.dialects.estimate import estimate_tokens
 from gandalf.domain.errors import BadRequest, UpstreamError, UpstreamUnavailable
 from gandalf.domain.routing import Target
 from gandalf.domain.usage import Attempt
@@ -198,12 +199,12 @@ def _must_guess(exchange: Exchange, provider: Provider) -> bool:
 
 
 def _guess(exchange: Exchange, target: Target) -> Reply:
-    """Return the count that the gateway's limits go by; nothing is sent for it."""
+    """Return about as many tokens as the request has; nothing is sent for it."""
     call = exchange.call
     assert call is not None  # noqa: S101 - read_call comes before
     exchange.approximated = ("tokens",)
     exchange.served_by = target
-    body = exchange.dialect.render_count(call.estimated_tokens)
+    body = exchange.dialect.render_count(estimate_tokens(call.body))
     return Reply(200, b"application/json", body)
 
 

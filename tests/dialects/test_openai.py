@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from gandalf.dialects import openai
 from gandalf.dialects.conversation import Failed
 from gandalf.dialects.openai import ChatStream, read_answer, read_call
+from gandalf.dialects.openai.calls import with_model
 from gandalf.domain.errors import BadRequest, GatewayError, RateLimited, UpstreamRefused
 from gandalf.domain.usage import TokenUsage
 
@@ -356,3 +357,50 @@ def test_a_fault_of_the_gateways_has_openais_type():
     body = json.loads(openai.error_body(GatewayError()))
 
     assert body["error"]["type"] == "server_error"
+
+
+@pytest.mark.parametrize("padding", ["", "x" * 3000])
+def test_a_tools_parameter_is_not_taken_for_the_requests_own(padding):
+    schema = {"type": "object", "properties": {"stream_options": {"type": "string"}}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    body = chat(stream=True, tools=[tool], user=padding)
+
+    sent = json.loads(read_call("chat", body).body_for("m"))
+
+    assert sent["tools"] == [tool]
+    assert sent["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize("options", [None, {}, {"include_usage": False}])
+def test_options_that_were_sent_are_completed_in_their_place(options):
+    body = chat(stream=True, stream_options=options)
+
+    sent = read_call("chat", body).body_for("m")
+
+    assert sent.count(b"stream_options") == 1
+    assert json.loads(sent)["stream_options"]["include_usage"] is True
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b' { "messages": [] } ',
+        b'{"messages":[],"model":"other"}',
+        b'{"model":null,"messages":[]}',
+        b'{"messages":[{"model":"x"}]}',
+    ],
+)
+def test_a_model_in_the_url_is_the_one_that_counts(body):
+    named = with_model(body, "mine")
+
+    assert json.loads(named) == json.loads(body) | {"model": "mine"}
+    assert named.count(b'"mine"') == 1
+
+
+def test_a_line_that_was_cut_off_is_nobodys_event():
+    stream = ChatStream(strip_usage=False)
+
+    assert stream.feed(b'data: {"choices":[]}\n\ndat') + stream.flush() == (
+        b'data: {"choices":[]}\n\n'
+    )

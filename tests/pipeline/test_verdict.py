@@ -6,6 +6,7 @@ from email.utils import formatdate
 import pytest
 
 from gandalf.config import Provider
+from gandalf.dialects import gemini
 from gandalf.dialects.conversation import Failed
 from gandalf.domain.errors import UpstreamError, UpstreamRefused, UpstreamTimeout
 from gandalf.pipeline.verdict import (
@@ -120,3 +121,32 @@ def test_retry_after_may_be_a_date(monkeypatch):
     date = formatdate(1_000_090, usegmt=True).encode()
 
     assert read_retry_after({b"retry-after": date}) == 90.0
+
+
+class Geminis:
+    name = "gemini"
+    dialect = gemini
+    relays_errors = True
+
+
+def test_a_dead_key_is_seen_behind_another_status():
+    body = (
+        b'{"error":{"code":400,"message":"API key not valid.","status":'
+        b'"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc'
+        b'.ErrorInfo","reason":"API_KEY_INVALID","domain":"googleapis.com"}]}}'
+    )
+
+    error = error_of(Geminis, 400, {}, body)
+
+    assert judge(error).bench > 0
+    assert "API key" not in error.message
+
+
+def test_what_a_hosting_says_is_not_relayed_as_the_dialects():
+    class Hosted(Geminis):
+        relays_errors = False
+
+    body = b'{"error":{"code":404,"message":"no such model","status":"NOT_FOUND"}}'
+
+    assert error_of(Geminis, 404, {}, body).body == body
+    assert error_of(Hosted, 404, {}, body).body == b""
