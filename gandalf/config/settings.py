@@ -60,6 +60,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """Size of a header section above which it is refused with 431."""
     max_body_bytes_total: SizeBytes = 1024 * 1024 * 1024
     """Sum of all request bodies in memory above which requests are shed with 503."""
+    max_upload_bytes: SizeBytes = 512 * 1024 * 1024
+    """Size above which a body is refused that is passed on while it arrives."""
     max_connections: PositiveCount = 10_000
     """Open client connections above which new ones are refused with 503."""
     backlog: PositiveCount = 4096

@@ -52,7 +52,8 @@ class ClientWire(Readable):
     async def handshake(self) -> None:
         """Do what comes before the first byte can be received."""
 
-    def ended(self) -> None:
+    def end(self) -> None:
+        super().end()
         self.on_end()
 
     def push(self, data: bytes) -> bool:
@@ -171,6 +172,8 @@ class TlsClientWire(ClientWire):
             self._incoming.write(self._sock.recv(READ_SIZE))
         except BlockingIOError:
             return False
+        except OSError:
+            return True
         data = self._decrypted()
         self._early = data or b""
         return data == b""

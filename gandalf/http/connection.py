@@ -24,6 +24,7 @@ from gandalf.config import Server
 from gandalf.dialects import openai
 from gandalf.domain.errors import GatewayError, RequestTimeout, ShuttingDown
 from gandalf.http import endpoints
+from gandalf.http.client_upload import BodyBrokeOff, ClientUpload
 from gandalf.http.client_wire import ClientWire, nobody
 from gandalf.http.edge_asgi import ASGI, Address, Cycle, scope_of
 from gandalf.http.gateway import Gateway
@@ -125,6 +126,7 @@ class Connection:
         "_scope",
         "_service",
         "_since",
+        "_upload",
         "_wire",
     )
 
@@ -134,7 +136,11 @@ class Connection:
         self._client = client
         settings = service.settings
         self._parser = RequestParser(
-            settings.max_header_bytes, settings.max_body_bytes, service.budget
+            settings.max_header_bytes,
+            settings.max_body_bytes,
+            service.budget,
+            uploads=endpoints.UPLOADS,
+            max_upload_bytes=settings.max_upload_bytes,
         )
         # Every exchange runs in this one: to enter a scope costs several microseconds,
         # and an exchange that is cancelled takes its connection with it.
@@ -145,6 +151,7 @@ class Connection:
         self._response: Response | None = None
         self._exchange: Exchange | None = None
         self._responder: ExchangeResponder | None = None
+        self._upload: ClientUpload | None = None
         self._app_scope: trio.CancelScope | None = None
 
         self._opened = False
@@ -206,7 +213,9 @@ class Connection:
         elif self._responder is not None:
             await self._break_silence(self._responder, now)
         if self._response is not None:
-            if wire.said_goodbye():
+            if self._upload is not None:
+                self._sweep_upload(self._upload, now)
+            elif wire.said_goodbye():
                 self._client_left()
         elif parser.phase is Phase.HEADERS:
             if now >= parser.phase_since + settings.header_timeout:
@@ -263,6 +272,8 @@ class Connection:
         finally:
             self._response = self._exchange = self._responder = None
             service.budget.give_back(len(request.body))
+            if self._upload is not None:
+                self._end_upload(self._upload)
         # The client could not go on: its time begins now.
         self._since = self._parser.phase_since = trio.current_time()
         return response.done and response.keep_alive and not service.draining
@@ -271,6 +282,9 @@ class Connection:
         self, endpoint: Endpoint, request: Request, response: Response
     ) -> None:
         gateway = self._service.gateway
+        if request.incoming is not None:
+            self._upload = ClientUpload(self._wire, self._parser, request.incoming)
+            response.upload = self._upload
         exchange = gateway.open(
             endpoint,
             request.headers,
@@ -278,6 +292,7 @@ class Connection:
             request.received_at,
             self._scope,
             query=request.query,
+            upload=self._upload,
         )
         self._exchange = exchange
         self._responder = responder = ExchangeResponder(exchange, response)
@@ -289,6 +304,15 @@ class Connection:
         except trio.Cancelled:
             self._cut_short = exchange, responder
             raise
+
+    def _end_upload(self, upload: ClientUpload) -> None:
+        self._upload = None
+        if (fault := upload.close()) is None:
+            return
+        if upload.complete:
+            self.refuse(fault)
+        elif not isinstance(fault, BodyBrokeOff):
+            self._service.counters.bad_requests += 1
 
     async def _apologize(
         self, exchange: Exchange, responder: ExchangeResponder
@@ -408,6 +432,10 @@ class Connection:
         )
 
     # The sweeper.
+
+    def _sweep_upload(self, upload: ClientUpload, now: float) -> None:
+        if now >= upload.waiting_since + self._service.settings.read_timeout:
+            upload.fail(RequestTimeout("the request body took too long"))
 
     def _refuse_late(self, what: str) -> None:
         self.refuse(RequestTimeout(what))

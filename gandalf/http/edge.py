@@ -27,6 +27,7 @@ from gandalf.http.connection import SWEEP_INTERVAL, Connection, Counters, Servic
 from gandalf.http.edge_asgi import ASGI
 from gandalf.http.gateway import Gateway
 from gandalf.http.parser import BodyBudget
+from gandalf.http.poller import poller
 
 log = logging.getLogger("gandalf.http")
 
@@ -130,6 +131,7 @@ class _Edge:
         task_status: trio.TaskStatus[list[str]],
     ) -> None:
         listeners = self._listen()
+        poller()  # Its task is of the server, and not of the first connection.
         try:
             async with trio.open_nursery() as nursery:
                 async with trio.open_nursery() as front:

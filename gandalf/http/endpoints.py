@@ -156,6 +156,9 @@ _EXACT = {
 }
 _PATTERNS = [(rule, rule.expression) for rule in RULES if "{" in rule.pattern]
 
+UPLOADS = frozenset(asked for asked, endpoint in _EXACT.items() if endpoint.upload)
+"""Method and path of what takes its body while it arrives. None is a pattern."""
+
 _known: dict[tuple[bytes, bytes], Endpoint] = {}
 
 

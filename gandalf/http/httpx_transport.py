@@ -21,6 +21,7 @@ from gandalf.http.upstream import Pool, Response
 from gandalf.providers.base import (
     Headers,
     ScopedWatch,
+    Upload,
     UpstreamBroken,
     UpstreamRequest,
     Watch,
@@ -120,6 +121,8 @@ class _PoolStream(httpx.AsyncByteStream):
 class HttpxUpstream:
     """Sends with httpx's own transport: proxies from the environment, HTTP/2.
 
+    Of an upload it sends all before it looks for an answer.
+
     Args:
         base_url: Where to; only its origin is used, a request's target is whole.
         max_connections: As many are also kept alive: httpcore compares the number of
@@ -182,8 +185,8 @@ class HttpxUpstream:
                     httpx.Request(
                         request.method.decode(),
                         self._base.copy_with(raw_path=request.target),
-                        headers=list(request.headers),
-                        content=request.body,
+                        headers=_headers(request),
+                        content=_content(request, timeouts, watch),
                         extensions={"trace": trace},
                     ),
                     stream=True,
@@ -276,6 +279,38 @@ class HttpxResponse:
         if not self._response.is_closed:
             trio.lowlevel.spawn_system_task(_abandon, self._response, self._chunks)
         self._let_go()
+
+
+def _headers(request: UpstreamRequest) -> list[tuple[bytes, bytes]]:
+    upload = request.upload
+    if upload is None or upload.length is None:
+        return list(request.headers)  # httpx adds what tells where the body ends.
+    length = len(request.body) + upload.length
+    return [*request.headers, (b"content-length", b"%d" % length)]
+
+
+def _content(
+    request: UpstreamRequest, timeouts: Timeouts, watch: Watch
+) -> bytes | AsyncIterator[bytes]:
+    if request.upload is None:
+        return request.body
+    return _passed_on(request.body, request.upload, timeouts, watch)
+
+
+async def _passed_on(
+    body: bytes, upload: Upload, timeouts: Timeouts, watch: Watch
+) -> AsyncIterator[bytes]:
+    piece = body
+    while True:
+        if piece:
+            watch.phase("response_headers", timeouts.response_headers)
+            yield piece
+        # It is the client who takes its time now, and who has limits of its own.
+        watch.phase("client", None)
+        piece = await upload.receive()
+        if not piece:
+            break
+    watch.phase("response_headers", timeouts.response_headers)
 
 
 def _broken(error: httpx.HTTPError, *, sent: bool) -> UpstreamBroken:

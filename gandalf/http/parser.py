@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import NoReturn
 
 import httptools
@@ -111,12 +111,28 @@ class Phase(enum.Enum):
 IDLE, HEADERS, BODY = Phase
 
 
+class Incoming:
+    """A request body that is taken piece by piece while it arrives."""
+
+    __slots__ = ("complete", "length", "pieces", "size")
+
+    def __init__(self, length: int | None) -> None:
+        self.length = length
+        """Bytes in all, if the client said so."""
+        self.size = 0
+        """Bytes that have arrived so far."""
+        self.pieces: list[bytes] = []
+        """Those that nobody has taken yet."""
+        self.complete = False
+
+
 class Request:
-    """One request that has arrived whole."""
+    """One request that has arrived whole, or all of it but an ``incoming`` body."""
 
     __slots__ = (
         "body",
         "headers",
+        "incoming",
         "keep_alive",
         "method",
         "path",
@@ -137,8 +153,9 @@ class Request:
         """Without the query, as sent: nothing is decoded."""
         self.query = b""
         self.body = b""
+        self.incoming: Incoming | None = None
         self.received_at = 0.0
-        """``clock()`` when its last byte had arrived."""
+        """``clock()`` when its last byte had arrived, of an ``incoming`` body none."""
 
 
 # In the place of a parser that is given up: holds on to nobody.
@@ -154,6 +171,9 @@ class RequestParser:
         budget: What the bodies of all connections share. Whoever takes a request from
             ``requests`` gives its body's length back when done with it.
         clock: Tells the time that requests are stamped with.
+        uploads: Method and path of requests that are handed out when their header
+            section is complete, with a body that is ``incoming``.
+        max_upload_bytes: Size of such a body above which it is refused.
     """
 
     __slots__ = (
@@ -163,10 +183,12 @@ class RequestParser:
         "_clock",
         "_fed",
         "_headers",
+        "_incoming",
         "_last",
         "_llhttp",
         "_max_body_bytes",
         "_max_header_bytes",
+        "_max_upload_bytes",
         "_parts",
         "_raw_size",
         "_refusal",
@@ -175,6 +197,7 @@ class RequestParser:
         "_resuming",
         "_size",
         "_target",
+        "_uploads",
         "expecting",
         "phase",
         "phase_since",
@@ -187,6 +210,9 @@ class RequestParser:
         max_body_bytes: int,
         budget: BodyBudget,
         clock: Callable[[], float] = trio.current_time,
+        *,
+        uploads: Container[tuple[bytes, bytes]] = frozenset(),
+        max_upload_bytes: int = 0,
     ) -> None:
         # Not a deque: an empty one takes 600 bytes, and there is one per connection.
         self.requests: list[Request] = []
@@ -199,6 +225,9 @@ class RequestParser:
         self._max_body_bytes = max_body_bytes
         self._budget = budget
         self._clock = clock
+        self._uploads = uploads
+        self._max_upload_bytes = max_upload_bytes
+        self._incoming: Incoming | None = None
         self._llhttp = httptools.HttpRequestParser(self)
         self._request: Request | None = None
         self._parts: list[bytes] = []
@@ -248,6 +277,7 @@ class RequestParser:
         self._size = 0
         self.phase = IDLE
         self.expecting = False
+        self._incoming = None
         self._last = True
         # llhttp holds our methods: without this both would wait for the collector.
         self._llhttp = _NOT_READING
@@ -296,18 +326,24 @@ class RequestParser:
             _check_head(request)
             self._check_size()
             _split_target(request, self._target)
-            self._check_body(request)
+            upload = (request.method, request.path) in self._uploads
+            self._check_body(request, upload=upload)
         except GatewayError as error:
             self._refuse(error)
         self.phase = BODY
         self.phase_since = math.inf
         self._raw_size = 0
+        if upload:
+            self._hand_out(request)
 
     def on_chunk_header(self) -> None:
         self._chunks += 1
 
     def on_body(self, data: bytes) -> None:
         size = len(data)
+        if self._incoming is not None:
+            self._take(self._incoming, data)
+            return
         if self._size + size > self._max_body_bytes:
             self._refuse(_body_too_large(self._max_body_bytes))
         try:
@@ -328,12 +364,32 @@ class RequestParser:
             request.body = b"".join(self._parts)
             self._parts = []
             self._size = 0
-        request.received_at = self._clock()
         self._request = None
         self.expecting = False
         self.phase = IDLE
         self._last = not request.keep_alive
+        if self._incoming is not None:
+            self._incoming.complete = True
+            self._incoming = None
+            return
+        request.received_at = self._clock()
         self.requests.append(request)
+
+    # Bodies that are taken while they arrive.
+
+    def _hand_out(self, request: Request) -> None:
+        length = request.headers.get(b"content-length")
+        whole = None if self._chunked else int(length or b"0")
+        self._incoming = request.incoming = Incoming(whole)
+        request.received_at = self._clock()
+        self.requests.append(request)
+
+    def _take(self, incoming: Incoming, data: bytes) -> None:
+        incoming.size += len(data)
+        if incoming.size > self._max_upload_bytes:
+            self._refuse(_body_too_large(self._max_upload_bytes))
+        incoming.pieces.append(data)
+        self.expecting = False
 
     # The rest.
 
@@ -367,7 +423,7 @@ class RequestParser:
         if len(headers) > MAX_FIELDS:
             raise HeadersTooLarge("too many header fields")
 
-    def _check_body(self, request: Request) -> None:
+    def _check_body(self, request: Request, *, upload: bool) -> None:
         headers = request.headers
         encoding = headers.get(b"transfer-encoding")
         self._chunked = encoding is not None
@@ -377,9 +433,11 @@ class RequestParser:
             raise BadRequest("transfer-encoding must be chunked, in HTTP/1.1")
         self._chunks = 0
         size = int(headers.get(b"content-length", b"0"))
-        if size > self._max_body_bytes:
-            raise _body_too_large(self._max_body_bytes)
-        self._budget.check(size)
+        limit = self._max_upload_bytes if upload else self._max_body_bytes
+        if size > limit:
+            raise _body_too_large(limit)
+        if not upload:
+            self._budget.check(size)
         expectation = headers.get(b"expect")
         if expectation is not None:
             if expectation.lower() != b"100-continue":
@@ -400,7 +458,9 @@ class RequestParser:
             if self._raw_size > self._max_header_bytes:
                 raise _headers_too_large(self._max_header_bytes)
         elif self._chunked:
-            overhead = self._raw_size - self._size - CHUNK_OVERHEAD * self._chunks
+            incoming = self._incoming
+            data = self._size if incoming is None else incoming.size
+            overhead = self._raw_size - data - CHUNK_OVERHEAD * self._chunks
             if overhead > self._max_header_bytes:
                 raise BadRequest("too much beside the body's data")
 

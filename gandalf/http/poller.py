@@ -49,13 +49,24 @@ Buffer = bytes | bytearray | memoryview
 class Readable:
     """A non-blocking socket that one task at a time reads from."""
 
-    __slots__ = ("_fd", "_poller", "_sock", "_waiting", "interrupted", "readable")
+    __slots__ = (
+        "_fd",
+        "_over",
+        "_poller",
+        "_sock",
+        "_waiting",
+        "interrupted",
+        "readable",
+    )
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._fd = sock.fileno()
         self.readable = False
         """Whether something has come since somebody last waited, as far as is known."""
+        # Whether the end has been told of. It comes behind what is still to be read,
+        # and is told once.
+        self._over = False
         self.interrupted = False
         """Whether ``receive`` is to raise where it would wait."""
         self._waiting: Task | None = None
@@ -92,7 +103,7 @@ class Readable:
                     self.interrupted = False
                     raise trio.ClosedResourceError from None
                 continue
-            self.readable = size == READ_SIZE
+            self.readable = size == READ_SIZE or self._over
             return _buffer[:size]
 
     def wake(self) -> None:
@@ -107,11 +118,12 @@ class Readable:
         self.interrupted = True
         self.wake()
 
-    def ended(self) -> None:
-        """Called when the other side has ended, even behind what nobody has read.
+    def end(self) -> None:
+        """Let who reads come to the end, and know that it has been reached.
 
-        Must neither raise nor close anything.
+        Overridden by who wants to know at once. Must neither raise nor close anything.
         """
+        self._over = True
 
     def forget(self) -> None:
         """Let who reads fail, now and ever after. To be called before closing."""
@@ -154,7 +166,7 @@ class Poller(trio.abc.Instrument):
                 continue
             if events & _ENDED:
                 try:
-                    readable.ended()
+                    readable.end()
                 except Exception:
                     # trio would take us for broken, and nobody would ever wake again.
                     log.exception("a hang-up was not dealt with")

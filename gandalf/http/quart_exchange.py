@@ -15,7 +15,9 @@ from quart import Request, Response
 from quart.asgi import ASGIHTTPConnection
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
+from werkzeug.exceptions import RequestEntityTooLarge
 
+from gandalf.domain.errors import PayloadTooLarge
 from gandalf.http.channel import HeaderList
 from gandalf.http.gateway import Gateway
 from gandalf.http.responder import ExchangeResponder
@@ -66,6 +68,40 @@ class ExchangeConnection(TrioASGIHTTPConnection):
                 await response.gateway.answer(exchange, responder)
             await response.gateway.apologize(exchange, responder)
             nursery.cancel_scope.cancel()
+
+
+class QuartUpload:
+    """The ``Upload`` of an exchange behind Quart.
+
+    Quart takes what the server gives it; that it is not more than a while's worth is
+    for the server's own flow control to see to.
+    """
+
+    def __init__(self, request: Request, limit: int) -> None:
+        self._pieces = aiter(request.body)
+        self._limit = limit
+        self._size = 0
+        self.length = request.content_length
+
+    async def receive(self) -> bytes:
+        """Return the bytes that are there, waiting for some; b"" at the end.
+
+        Raises:
+            PayloadTooLarge: They are more than may be.
+        """
+        try:
+            data = await anext(self._pieces)
+        except StopAsyncIteration:
+            return b""
+        except RequestEntityTooLarge:
+            raise self._too_large() from None
+        self._size += len(data)
+        if self._size > self._limit:
+            raise self._too_large()
+        return bytes(data)
+
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"the request body is larger than {self._limit} bytes")
 
 
 class AsgiChannel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Protocol
 
 import trio
 
@@ -22,6 +23,13 @@ _STATUS_LINES = {
 # Answers that end with their header section, whatever it says (RFC 9112, 6.3).
 _NO_BODY = frozenset({204, 304})
 _NO_CONTROLS = bytes.maketrans(b"\r\n\0", b"   ")
+
+
+class Arriving(Protocol):
+    """A body that is on its way."""
+
+    @property
+    def complete(self) -> bool: ...
 
 
 class Response:
@@ -51,6 +59,7 @@ class Response:
         "keep_alive",
         "sent_at",
         "started",
+        "upload",
     )
 
     def __init__(
@@ -72,6 +81,8 @@ class Response:
         self.started = False
         self.done = False
         """Whether all of it is on its way."""
+        self.upload: Arriving | None = None
+        """The request's body, if it may not have arrived whole yet."""
         self.gone = False
         """Whether the client has left, so that nothing need be sent any more."""
         self.hurried = False
@@ -148,6 +159,9 @@ class Response:
 
     def _head(self, status: int, headers: HeaderList, framing: bytes) -> bytes:
         connection = b""
+        if self.upload is not None and not self.upload.complete:
+            # Nobody is going to read the rest, so nothing can come after it.
+            self.keep_alive = False
         if not self.keep_alive:
             connection = b"connection: close\r\n"
         elif self._version == "1.0":

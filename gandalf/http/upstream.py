@@ -114,6 +114,7 @@ class Pool:
 
         Raises:
             UpstreamBroken: No connection, or no valid answer, or a compressed one.
+            GatewayError: The rest of the request's body did not come.
         """
         response = await self.fetch(request, timeouts, watch)
         coding = response.headers.get(b"content-encoding")
@@ -137,7 +138,10 @@ class Pool:
                 await self._queue.park()  # Whoever frees a slot hands it over.
         connection = None
         try:
-            connection = self._take_idle()
+            if request.upload is None:
+                connection = self._take_idle()
+            # Else what is consumed could not be sent again, should an idle one turn
+            # out to be closed.
             if connection is not None:
                 self._begin(connection, timeouts, watch)
                 try:
@@ -156,7 +160,7 @@ class Pool:
                 connection = await self._connect()
             self._begin(connection, timeouts, watch)
             await connection.request(
-                head, request.body, watch, timeouts.response_headers
+                head, request.body, watch, timeouts.response_headers, request.upload
             )
             return Response(self, connection)
         except BaseException:
@@ -184,12 +188,12 @@ class Pool:
 
     def _render(self, request: UpstreamRequest) -> bytes:
         fields = b"".join([b"%b: %b\r\n" % field for field in request.headers])
-        head = b"%b %b HTTP/1.1\r\n%b%bcontent-length: %d\r\n\r\n" % (
+        head = b"%b %b HTTP/1.1\r\n%b%b%b\r\n\r\n" % (
             request.method,
             request.target,
             self._host_field,
             fields,
-            len(request.body),
+            _framing(request),
         )
         lines = len(request.headers) + 4
         if head.count(b"\n") != lines or head.count(b"\r") != lines:
@@ -243,3 +247,13 @@ class Pool:
             self._queue.unpark()
         else:
             self._busy -= 1
+
+
+def _framing(request: UpstreamRequest) -> bytes:
+    """Return the field that tells where the request's body ends."""
+    length = len(request.body)
+    if request.upload is not None:
+        if request.upload.length is None:
+            return b"transfer-encoding: chunked"
+        length += request.upload.length
+    return b"content-length: %d" % length

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import trio
 
+from gandalf.domain.errors import GatewayError
 from gandalf.http.lone_cancelled import lone_cancelled
 from gandalf.http.poller import READ_SIZE, Buffer
 from gandalf.http.response_parser import ResponseParser
 from gandalf.http.wire import Wire
-from gandalf.providers.base import UpstreamBroken, Watch
+from gandalf.providers.base import Upload, UpstreamBroken, Watch
 
 # A request up to this size is handed over in one go before the answer is looked for.
 # A socket's buffers take that much over TLS, where it cannot be asked what they take,
@@ -20,6 +22,10 @@ SENT_AT_ONCE_TLS = 16 * 1024
 
 # Larger ones go in pieces of this size; each that is taken renews the time limit.
 PIECE = 64 * 1024
+
+
+def _nothing() -> None:
+    """Stops nothing."""
 
 
 class NoAnswer(UpstreamBroken):
@@ -45,23 +51,32 @@ class Connection:
         self.idle_since = 0.0
 
     async def request(
-        self, head: bytes, body: bytes, watch: Watch, limit: float | None
+        self,
+        head: bytes,
+        body: bytes,
+        watch: Watch,
+        limit: float | None,
+        upload: Upload | None = None,
     ) -> None:
         """Send a request and read up to the end of the response's header section.
 
         Args:
             head: The request line and the header section.
-            body: The body.
+            body: The body, or its beginning.
             watch: Gets the phase ``response_headers`` again as the upload goes on.
             limit: How long that phase may last.
+            upload: The rest of the body.
 
         Raises:
             UpstreamBroken: There is no valid response.
             NoAnswer: There is nothing at all.
+            GatewayError: The rest of the body did not come.
         """
         parser = self.parser
         parser.begin(head_request=head.startswith(b"HEAD "))
-        if self._tls is None and len(body) <= SENT_AT_ONCE:
+        if upload is not None:
+            await self._pass_on(head, body, upload, watch, limit)
+        elif self._tls is None and len(body) <= SENT_AT_ONCE:
             data = head + body
             sent = self._wire.try_send(data)
             if sent < len(data):
@@ -124,11 +139,35 @@ class Connection:
         would wait for us to read, and we for it. What it did not take is dropped,
         unless its answer is a good one: then it is reading still.
         """
-        broken: UpstreamBroken | None = None
         self._request_sent = False
+        await self._answer_during(partial(self._send_pieces, parts, watch, limit))
+
+    async def _pass_on(
+        self,
+        head: bytes,
+        body: bytes,
+        upload: Upload,
+        watch: Watch,
+        limit: float | None,
+    ) -> None:
+        """Do as ``_upload`` does, with a body whose rest is still to come."""
+        self._request_sent = False
+        frame = _as_it_is if upload.length is not None else _chunk
+        sending = _Sending(self, upload, watch, limit, frame)
+        await self._send(head + (frame(body) if body else b""))
+        await self._answer_during(sending.run, sending.stop)
+        if sending.error is not None and not self.parser.status:
+            raise sending.error
+
+    async def _answer_during(
+        self,
+        send: Callable[[], Awaitable[None]],
+        stop: Callable[[], object] = _nothing,
+    ) -> None:
+        broken: UpstreamBroken | None = None
         with lone_cancelled():
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._send_pieces, parts, watch, limit)
+                nursery.start_soon(send)
                 try:
                     while not self.parser.status:
                         await self.fill()
@@ -136,6 +175,7 @@ class Connection:
                     broken = error
                 if broken is not None or self.parser.status >= 300:
                     self._wire.stop_sending()
+                    stop()
         if broken is not None:
             raise broken
 
@@ -158,3 +198,63 @@ class Connection:
             # TLS is at odds with the other side; reading finds out, as after any
             # other failure to send.
             self._wire.stop_sending()
+
+
+class _Sending:
+    """Passes an upload on, until it ends or the upstream wants no more of it."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        upload: Upload,
+        watch: Watch,
+        limit: float | None,
+        frame: Callable[[bytes], bytes],
+    ) -> None:
+        self._connection = connection
+        self._upload = upload
+        self._watch = watch
+        self._limit = limit
+        self._frame = frame
+        self._scope = trio.CancelScope()
+        self.error: GatewayError | None = None
+        """Why the rest of the upload did not come."""
+
+    async def run(self) -> None:
+        """Send it all, but for an error that is noted."""
+        try:
+            with self._scope:
+                await self._run()
+        except GatewayError as error:
+            self.error = error
+            # Nobody knows what the upstream would make of half a request.
+            self._connection.close()
+
+    def stop(self) -> None:
+        """Wait no longer for more of it."""
+        self._scope.cancel()
+
+    async def _run(self) -> None:
+        connection, watch = self._connection, self._watch
+        while True:
+            # It is the client who takes its time now, and who has limits of its own.
+            watch.phase("client", None)
+            piece = await self._upload.receive()
+            watch.phase("response_headers", self._limit)
+            data = self._frame(piece)
+            if data:
+                await connection._send(data)
+            if not connection._wire.sending:
+                return
+            if not piece:
+                break
+        connection._request_sent = True
+
+
+def _as_it_is(piece: bytes) -> bytes:
+    return piece
+
+
+def _chunk(piece: bytes) -> bytes:
+    """Return ``piece`` as a chunk; an empty one ends the body."""
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
