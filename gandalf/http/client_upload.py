@@ -57,10 +57,11 @@ class ClientUpload:
         """
         incoming = self._incoming
         while not incoming.pieces:
-            if self._error is not None:
-                raise self._error
             if incoming.complete:
                 return b""
+            self._error = self._error or incoming.fault
+            if self._error is not None:
+                raise self._error
             await self._read()
         data = b"".join(incoming.pieces)
         incoming.pieces.clear()

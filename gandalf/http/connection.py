@@ -188,7 +188,7 @@ class Connection:
         if self._refusal is None and not self._lingering:
             self._service.counters.bad_requests += 1
             self._refusal = error
-            self._parser.close()
+            self._parser.close(error)
 
     def drain(self) -> None:
         """Close if idle; otherwise the answer under way is the last one."""

@@ -114,7 +114,7 @@ IDLE, HEADERS, BODY = Phase
 class Incoming:
     """A request body that is taken piece by piece while it arrives."""
 
-    __slots__ = ("complete", "length", "pieces", "size")
+    __slots__ = ("complete", "fault", "length", "pieces", "size")
 
     def __init__(self, length: int | None) -> None:
         self.length = length
@@ -124,6 +124,8 @@ class Incoming:
         self.pieces: list[bytes] = []
         """Those that nobody has taken yet."""
         self.complete = False
+        self.fault: GatewayError | None = None
+        """Why the rest of it will not come."""
 
 
 class Request:
@@ -269,15 +271,21 @@ class RequestParser:
             if self.phase_since == math.inf:
                 self.phase_since = self._clock()
 
-    def close(self) -> None:
-        """Forget the request that is arriving, and whatever follows. Idempotent."""
+    def close(self, fault: GatewayError | None = None) -> None:
+        """Forget the request that is arriving, and whatever follows. Idempotent.
+
+        Args:
+            fault: What is wrong with it, for who has taken the beginning of its body.
+        """
         self._budget.give_back(self._size)
         self._begin()
         self._parts = []
         self._size = 0
         self.phase = IDLE
         self.expecting = False
-        self._incoming = None
+        if self._incoming is not None:
+            self._incoming.fault = fault
+            self._incoming = None
         self._last = True
         # llhttp holds our methods: without this both would wait for the collector.
         self._llhttp = _NOT_READING

@@ -155,9 +155,11 @@ class Connection:
         frame = _as_it_is if upload.length is not None else _chunk
         sending = _Sending(self, upload, watch, limit, frame)
         await self._send(head + (frame(body) if body else b""))
-        await self._answer_during(sending.run, sending.stop)
-        if sending.error is not None and not self.parser.status:
-            raise sending.error
+        try:
+            await self._answer_during(sending.run, sending.stop)
+        finally:
+            if sending.error is not None:
+                raise sending.error
 
     async def _answer_during(
         self,

@@ -3,12 +3,15 @@
 import ssl
 from contextlib import closing
 
+import msgspec
 import pytest
 import trio
 import trustme
 
 from gandalf.config import Timeouts
+from gandalf.domain.errors import RequestTimeout
 from gandalf.http.dial import tls_context
+from gandalf.http.httpx_transport import HttpxUpstream
 from gandalf.http.upstream import Pool
 from gandalf.providers.base import UpstreamBroken, Watch
 from tests.fakes.calls import TooLate, a_request, call, opened, read
@@ -221,3 +224,133 @@ async def test_an_answer_is_readable_while_the_upstream_stops_reading(secured):
             begun.set()
             assert await read(response) == b"waitwaitwait"
             assert pool.open == 0
+
+
+# What arrives while it is sent.
+
+
+class Arriving:
+    """An upload whose pieces are there, or an error in their place."""
+
+    def __init__(self, *pieces, length=None):
+        self.pieces = list(pieces)
+        self.length = length
+        self.asked = 0
+
+    async def receive(self):
+        await trio.lowlevel.checkpoint()
+        self.asked += 1
+        if not self.pieces:
+            return b""
+        piece = self.pieces.pop(0)
+        if isinstance(piece, Exception):
+            raise piece
+        if piece is None:
+            await trio.sleep_forever()
+        return piece
+
+
+def uploading(upload, body=b""):
+    return msgspec.structs.replace(a_request(body), upload=upload)
+
+
+async def until_answered(peer, end):
+    """Read up to ``end`` and answer with all that was sent."""
+    sent = b""
+    while not sent.endswith(end):
+        sent += await peer.stream.receive_some(65536)
+    await peer.send(
+        b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(sent), sent)
+    )
+
+
+@pytest.fixture(params=["pool", "httpx"])
+def make_upstream(request):
+    return {"pool": Pool, "httpx": HttpxUpstream}[request.param]
+
+
+async def test_an_upload_of_known_length_is_sent_as_it_is(make_upstream):
+    async def script(peer):
+        await until_answered(peer, b"world")
+
+    async with serving(script) as server:
+        with closing(make_upstream(server.url)) as upstream:
+            upload = Arriving(b"lo ", b"world", length=8)
+            got = await call(upstream, uploading(upload, b"hel"))
+
+    top, _, body = got.body.partition(b"\r\n\r\n")
+    assert body == b"hello world"
+    assert top.lower().count(b"content-length: 11") == 1
+    assert b"transfer-encoding" not in top.lower()
+
+
+async def test_an_upload_of_unknown_length_is_sent_in_chunks(make_upstream):
+    async def script(peer):
+        await until_answered(peer, b"0\r\n\r\n")
+
+    async with serving(script) as server:
+        with closing(make_upstream(server.url)) as upstream:
+            got = await call(upstream, uploading(Arriving(b"lo ", b"world"), b"hel"))
+
+    top, _, body = got.body.partition(b"\r\n\r\n")
+    assert body == b"3\r\nhel\r\n3\r\nlo \r\n5\r\nworld\r\n0\r\n\r\n"
+    assert b"content-length" not in top.lower()
+
+
+async def test_an_upload_that_fails_is_what_is_raised(make_upstream):
+    async def script(peer):
+        await peer.read_head()
+        await peer.wait_left()
+
+    async with serving(script) as server:
+        with closing(make_upstream(server.url)) as upstream:
+            upload = Arriving(b"x", RequestTimeout("too slow"), length=8)
+            with pytest.raises(RequestTimeout):
+                await call(upstream, uploading(upload))
+            with trio.fail_after(5):
+                await server.peers[0].left.wait()
+
+
+async def test_an_answer_ends_the_waiting_for_the_rest_of_an_upload(secured):
+    async def script(peer):
+        await peer.read_head()
+        await peer.send(REFUSAL)
+        await peer.wait_left()
+
+    server_how, pool_how = secured
+    async with serving(script, **server_how) as server:
+        with closing(Pool(server.url, **pool_how)) as pool:
+            with trio.fail_after(5):
+                got = await call(pool, uploading(Arriving(b"x", None, length=8)))
+            assert pool.open == 0
+
+    assert (got.status, len(got.body)) == (413, 200_000)
+
+
+async def test_an_upload_makes_a_connection_of_its_own_and_leaves_it_to_others():
+    async with serving(echo_lengths) as server:
+        with closing(Pool(server.url)) as pool:
+            await call(pool)
+            got = await call(pool, uploading(Arriving(b"12345", length=5)))
+            assert got.body == b"5"
+            assert (len(server.peers), pool.idle) == (2, 2)
+            await call(pool)
+            assert len(server.peers) == 2
+
+
+async def test_the_time_that_a_client_takes_is_not_the_upstreams(make_upstream):
+    async def script(peer):
+        await until_answered(peer, b"world")
+
+    class Slow(Arriving):
+        async def receive(self):
+            await trio.sleep(0.2)
+            return await super().receive()
+
+    limits = Timeouts(connect=5.0, response_headers=0.15)
+    async with serving(script) as server:
+        with closing(make_upstream(server.url)) as upstream:
+            upload = Slow(b"hello ", b"world", length=11)
+            got = await call(upstream, uploading(upload), limits)
+
+    assert got.body.endswith(b"hello world")
