@@ -34,7 +34,11 @@ from gandalf.http import endpoints, model_pages
 from gandalf.http.endpoints import RULES
 from gandalf.http.gateway import Gateway, request_id
 from gandalf.http.pages import PREFIX, permissions_for
-from gandalf.http.quart_exchange import ExchangeConnection, ExchangeResponse
+from gandalf.http.quart_exchange import (
+    ExchangeConnection,
+    ExchangeResponse,
+    QuartUpload,
+)
 from gandalf.http.responder import SECURITY_HEADERS, error_headers
 from gandalf.http.spoken import Spoken, spoken_at
 from gandalf.pipeline.authenticate import any_token
@@ -157,7 +161,12 @@ class Application:
         endpoint = endpoints.find(request.method.encode(), _raw_path(request))
         if endpoint is None:
             raise NotFound(f"there is no {request.path}")
-        body: bytes = await request.get_data(as_text=False)  # type: ignore[assignment] # it is bytes
+        server = self._current().server
+        body, upload = b"", None
+        if endpoint.upload:
+            upload = QuartUpload(request, server.max_upload_bytes)
+        else:
+            body = await request.get_data(as_text=False)  # type: ignore[assignment] # it is bytes
         exchange = self._gateway.open(
             endpoint,
             _headers(request),
@@ -165,9 +174,9 @@ class Application:
             trio.current_time(),
             trio.CancelScope(),
             query=request.query_string,
+            upload=upload,
         )
-        interval = self._current().server.keep_alive_interval
-        return ExchangeResponse(self._gateway, exchange, interval)
+        return ExchangeResponse(self._gateway, exchange, server.keep_alive_interval)
 
     # Models.
 

@@ -7,9 +7,7 @@ import pytest
 import trio
 
 from gandalf.config import Timeouts
-from gandalf.dialects import openai
 from gandalf.domain.usage import EndReason
-from gandalf.http.endpoints import HOT_ROUTES, Endpoint
 from gandalf.http.upstream import Pool
 from gandalf.pipeline.exchange import Reply
 from gandalf.providers.base import UpstreamRequest, Watch
@@ -22,7 +20,7 @@ from tests.wire.edge_server import (
     settle_down,
 )
 
-PATH = "/v1/upload"
+PATH = "/v1/files"
 
 
 def head(fields=b"content-length: 10\r\n"):
@@ -30,12 +28,6 @@ def head(fields=b"content-length: 10\r\n"):
 
 
 CHUNKED = b"transfer-encoding: chunked\r\n"
-
-
-@pytest.fixture(autouse=True)
-def upload_endpoint(monkeypatch):
-    route = (b"POST", PATH.encode())
-    monkeypatch.setitem(HOT_ROUTES, route, Endpoint("chat", openai, upload=True))
 
 
 async def counting(exchange):
