@@ -21,7 +21,7 @@ from gandalf.dialects.translation import (
     translate_request,
 )
 from gandalf.domain.errors import (
-    BadRequest,
+    GatewayError,
     UpstreamError,
     UpstreamRefused,
     UpstreamTimeout,
@@ -123,7 +123,8 @@ class Sending:
             status = error.upstream_status
             self._note(f"upstream_{status}" if status else error.code, error.message)
             raise
-        except BadRequest as error:
+        except GatewayError as error:
+            # It cannot be said to this provider, or the client's upload broke off.
             self._note(error.code, error.message)
             raise
         except trio.Cancelled:

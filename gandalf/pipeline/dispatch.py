@@ -73,6 +73,8 @@ class Dispatch:
             try:
                 reply = await self._try(exchange, snapshot, target, failures)
             except BadRequest as error:
+                if not call.replayable:
+                    raise  # It was the rest of what this target was being sent.
                 # This target cannot be asked for it at all; another one may.
                 impossible = impossible or error
                 continue
