@@ -48,7 +48,9 @@ async def gateway(tmp_path):
     with closing(database):
         made = _Gateway(config, tmp_path / "g.yaml", {}, database, KeyStore(database))
         await made.keys.load()
-        yield made
+        # The journal holds files open until it has stopped.
+        async with supervise(made.journal):
+            yield made
 
 
 class EdgeClient:
@@ -194,16 +196,15 @@ async def test_a_method_that_is_not_for_a_page_is_told_which_are(client):
     assert "POST" in response.headers["allow"]
 
 
-async def test_a_record_is_for_its_own_key_and_those_who_may_view_all(gateway, client):
-    async with supervise(gateway.journal):
-        chat = await client.post(
-            "/v1/chat/completions", headers=bearer(), data=json.dumps(CHAT)
-        )
-        page = f"/admin/v1/requests/{chat.headers['x-request-id']}"
-        with trio.fail_after(5):
-            # What loads the row is a thread: nothing here could be waited for.
-            while (await client.get(page, headers=bearer())).status_code != 200:  # noqa: ASYNC110
-                await trio.sleep(0.01)
+async def test_a_record_is_for_its_own_key_and_those_who_may_view_all(client):
+    chat = await client.post(
+        "/v1/chat/completions", headers=bearer(), data=json.dumps(CHAT)
+    )
+    page = f"/admin/v1/requests/{chat.headers['x-request-id']}"
+    with trio.fail_after(5):
+        # What loads the row is a thread: nothing here could be waited for.
+        while (await client.get(page, headers=bearer())).status_code != 200:  # noqa: ASYNC110
+            await trio.sleep(0.01)
 
     seen = await client.get(page, headers=bearer(Role.VIEWER))
     hidden = await client.get(page, headers=bearer("few"))
