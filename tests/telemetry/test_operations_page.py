@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs/operations.md").read_text()
 KINDS = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}
 METRIC = re.compile(r"^\| `(gandalf_\w+)` \| (\w+) \| (.*?) ?\| ", re.MULTILINE)
-LEVELS = {"debug", "info", "warning", "error", "exception"}
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
 def rows_of(heading):
@@ -62,6 +62,14 @@ def test_no_metric_is_named_that_does_not_exist(name):
         for series in vars(Metrics()).values()
         if isinstance(series, Series)
     )
+
+
+def test_the_page_names_every_queue():
+    source = (ROOT / "gandalf/app.py").read_text()
+    watched = set(re.findall(r'watch_queue\(\s*"(\w+)"', source))
+    row = next(line for line in PAGE.splitlines() if "| `gandalf_queue_depth`" in line)
+
+    assert watched == set(code(row)) - {"gandalf_queue_depth", "queue"}
 
 
 def logged_events():
