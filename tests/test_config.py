@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gandalf import config
-from gandalf.config import ConfigError, load, load_database, reference
+from gandalf.config import (
+    ConfigError,
+    hosting_of,
+    load,
+    load_database,
+    provider_type,
+    reference,
+)
 from gandalf.config.check import split_address
 from gandalf.config.scalars import duration
 from gandalf.domain.identity import Role
@@ -694,6 +701,55 @@ def test_the_files_that_come_with_it_are_valid(name, environ):
 
     assert loaded.providers
     assert loaded.routes
+
+
+VARIABLES = {
+    "OPENAI_API_KEY": "sk-1",
+    "WEB_APP_KEY": CANARY,
+    "ANTHROPIC_API_KEY": "sk-2",
+    "GEMINI_API_KEY": "key",
+    "GROQ_API_KEY": "key",
+    "AZURE_RESOURCE": "acme",
+    "AZURE_TENANT_ID": "tenant",
+    "AZURE_CLIENT_ID": "client",
+    "AZURE_CLIENT_SECRET": "secret",
+}
+
+
+def test_what_is_commented_out_in_the_example_is_valid_too(tmp_path):
+    text = (ROOT / "configs" / "gandalf.yaml").read_text()
+    before, providers = text.split("\nproviders:\n")
+    # Of comments, those that are YAML: a key, or an item that begins with one.
+    uncommented = re.sub(
+        r"^  # (?= *(?:- )?[a-z_]+:(?: |$))", "  ", providers, flags=re.M
+    )
+    path = tmp_path / "gandalf.yaml"
+    path.write_text(f"{before}\nproviders:\n{uncommented}")
+
+    loaded = load(path, VARIABLES)
+
+    places = {(provider_type(p), hosting_of(p)) for p in loaded.providers}
+    assert places >= {
+        ("anthropic", ""),
+        ("gemini", ""),
+        ("ollama", ""),
+        ("openai", "azure"),
+        ("gemini", "vertex"),
+        ("bedrock", "bedrock"),
+    }
+    assert "claude" in [route.model_alias for route in loaded.routes]
+
+
+EXAMPLES = [
+    (page.name, block)
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.M | re.S)
+]
+
+
+@pytest.mark.parametrize(("page", "text"), EXAMPLES)
+def test_an_example_on_a_page_is_valid(read, page, text):
+    assert read(text, **VARIABLES) != config.Config()
 
 
 def test_the_reference_in_the_docs_is_the_generated_one():
