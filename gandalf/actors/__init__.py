@@ -5,8 +5,12 @@ usage_journal  every finished request, from a file into the database
 key_table      client keys in memory, fresh within a second
 limiter        requests and tokens a minute, by key
 routes         aliases and the targets behind them
+credentials    clouds' tokens and keys, fetched ahead of time
+object_table   whose the files, batches and responses at the upstreams are
 breakers       which targets are left alone for a while
 retry_budget   how many second tries the traffic of the last seconds allows
 window         counts of the last seconds, for the two above
 response_cache answers that may be given again
+watches        the time limits of all attempts
+first_key      the key that a fresh gateway shows once
 """

@@ -2,11 +2,19 @@
 
 base          what a dialect must offer
 registry      the dialects there are
-openai        OpenAI chat completions, embeddings, and all that passes through
+openai        OpenAI's chats, completions, embeddings, and all that passes through
+anthropic     Anthropic's messages
+gemini        Gemini's contents
+ollama        Ollama's chats and generations
+converse      Amazon Bedrock's Converse; upstreams only
 conversation  the neutral model between two dialects
 translation   from one dialect to another, and what is lost on the way
+reference     docs/translation.md, made from their tables
 json_object   a JSON object as sent: its governed keys, and changing one in place
+multipart     form data as it arrives
 sse           server-sent events: where one ends, what it says
+ndjson        JSON, one value a line
+event_stream  Amazon's binary events
 reasoning     effort and budget
 signatures    seals on thinking, carried through a foreign dialect
 estimate      how many tokens a prompt has, roughly

@@ -7,4 +7,5 @@ journal     the segment files that finished requests are written to first
 usage       from the journal into the tables of finished requests
 requests    finished requests, read for people
 keys        client keys
+objects     files, batches and responses at upstreams: whose, and where
 """
