@@ -2,19 +2,24 @@
 
 Towards clients:
 edge                 listeners, accepting in bursts, ending gracefully
-connection           HTTP/1.1 with one client: a reader and a worker
+connection           HTTP/1.1 with one client, in one task
 parser               strict requests out of bytes
 response             one answer's header section and framing
 client_wire          one client's socket, plain or through TLS
+client_upload        a request body that is passed on while it arrives
+poller               being told of sockets that can be read, or are gone
 edge_asgi            a request through an ASGI application
 
 What is asked for:
 endpoints            the URLs that run the pipeline
+openai_endpoints     OpenAI's others among them
+spoken               which dialect a URL is spoken to in
 gateway              from a request to its exchange through the pipeline
 responder            one exchange's answer, error or stream, as an HTTP response
 channel              what a response is made through, whoever carries it
 application          every endpoint, declared once (quart-trio)
 pages                who may see which page
+model_pages          the models, as each dialect lists them
 quart_exchange       an exchange behind Quart
 
 Towards upstreams:
