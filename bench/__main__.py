@@ -34,16 +34,18 @@ def main() -> int:
         candidates = (gandalf, baseline, direct)
         chat = bench.chat(candidates)
         streams = bench.streams(candidates)
+        translated = bench.translated(gandalf)
         slow = {
             "direct": bench.slow(direct, plan.slow_streams),
             "gandalf": bench.slow(gandalf, plan.slow_streams),
         }
         if plan.slow_streams_baseline:
             slow["baseline"] = bench.slow(baseline, plan.slow_streams_baseline)
-    found = report.floors(chat, streams, slow["gandalf"], plan.stream_connections)
+    connections = plan.stream_connections
+    found = report.floors(chat, streams, translated, slow["gandalf"], connections)
     for part in (
         report.chat_table(chat, tuple(plan.concurrencies)),
-        report.stream_table(streams, plan.stream_connections),
+        report.stream_table(streams, translated, connections),
         report.slow_table(slow),
         report.floor_table(found),
     ):

@@ -14,6 +14,8 @@ STREAM_RATIO = 30.0
 ADDED_P50 = 0.35e-3
 SLOW_TTFT_P99 = 0.5
 SLOW_MEGABYTES = 80.0
+# From issue 3: what a stream between dialects may cost.
+TRANSLATED_SHARE = 1 / 3
 # Below this the load or the upstream may be what is measured.
 HEADROOM = 1.3
 BUSY = 0.9
@@ -53,7 +55,7 @@ def chat_table(table: Table, concurrencies: tuple[int, ...]) -> str:
     return "\n".join(lines)
 
 
-def stream_table(table: Table, connections: int) -> str:
+def stream_table(table: Table, translated: Table, connections: int) -> str:
     """Return streamed events per second of the candidates."""
     lines = [_row("streamed events/s", [f"c={connections}"])]
     for name in ("gandalf", "baseline", "direct"):
@@ -61,6 +63,10 @@ def stream_table(table: Table, connections: int) -> str:
         lines.append(_row(name, [f"{events:,.0f}"]))
     lines.append(_row("gandalf / baseline", [f"{_ratio(table, connections):.1f}x"]))
     lines += _shares(table, (connections,))
+    events = translated["gandalf", connections].per_second * traffic.EVENTS
+    lines.append(_row("from Anthropic", [f"{events:,.0f}"]))
+    share = _share(translated, table, connections)
+    lines.append(_row("from Anthropic / gandalf", [f"{share:.2f}"]))
     return "\n".join(lines)
 
 
@@ -91,7 +97,9 @@ def slow_table(runs: dict[str, Slow]) -> str:
     return "\n".join(lines)
 
 
-def floors(chat: Table, streams: Table, slow: Slow, connections: int) -> list[Floor]:
+def floors(
+    chat: Table, streams: Table, translated: Table, slow: Slow, connections: int
+) -> list[Floor]:
     """Return every floor, reached or not."""
     ratio, streamed = _ratio(chat, 64), _ratio(streams, connections)
     added = _added(chat, 1)
@@ -100,6 +108,7 @@ def floors(chat: Table, streams: Table, slow: Slow, connections: int) -> list[Fl
     answered_well = [
         *[(f"chat {n} c={c}", series) for (n, c), series in chat.items()],
         *[(f"streams {n} c={c}", series) for (n, c), series in streams.items()],
+        *[(f"translated {n}", series) for (n, _), series in translated.items()],
     ]
     faults = [
         f"{what}: {series.wrong} ({series.first_wrong})"
@@ -111,6 +120,12 @@ def floors(chat: Table, streams: Table, slow: Slow, connections: int) -> list[Fl
     return [
         _floor("requests/s at c=64", ratio, CHAT_RATIO, "x the baseline"),
         _floor("streamed events/s", streamed, STREAM_RATIO, "x the baseline"),
+        Floor(
+            "translated streams",
+            f"{_share(translated, streams, connections):.2f} of the others' events/s",
+            f">= {TRANSLATED_SHARE:.2f}",
+            _share(translated, streams, connections) >= TRANSLATED_SHARE,
+        ),
         Floor(
             "added p50 at c=1",
             f"{added * 1e3:.3f} ms",
@@ -209,3 +224,8 @@ def _ms(seconds: float | None) -> str:
 
 def _row(head: str, cells: list[str]) -> str:
     return f"{head:<22}" + "".join(f"{cell:>12}" for cell in cells)
+
+
+def _share(translated: Table, streams: Table, connections: int) -> float:
+    untranslated = streams["gandalf", connections].per_second
+    return translated["gandalf", connections].per_second / untranslated

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
@@ -114,6 +114,14 @@ class Bench:
         self._rounds(table, candidates, self._plan.stream_connections, stream=True)
         return table
 
+    def translated(self, gateway: Candidate) -> Table:
+        """The same streams, from an upstream that speaks another dialect."""
+        table: Table = {}
+        asking = replace(gateway, model=traffic.CLAUDE_ALIAS)
+        count = self._plan.stream_connections
+        self._rounds(table, (asking,), count, stream=True, what="translated streams")
+        return table
+
     def slow(self, candidate: Candidate, count: int) -> Slow:
         """Many streams side by side whose events are far apart."""
         _say(f"slow streams: {count} through {candidate.name}")
@@ -136,8 +144,9 @@ class Bench:
         connections: int,
         *,
         stream: bool,
+        what: str = "",
     ) -> None:
-        what = "streams" if stream else "chat"
+        what = what or ("streams" if stream else "chat")
         _say(f"{what}: {connections} connections")
         for _ in range(self._plan.rounds):
             for candidate in candidates:

@@ -13,6 +13,8 @@ UPSTREAM_KEY = "sk-bench-upstream"
 # The gateway is asked for the alias and must ask the upstream for the model.
 ALIAS, MODEL = "bench", "gpt-bench"
 SLOW_ALIAS, SLOW_MODEL = "bench-slow", "gpt-bench-slow"
+# A model whose provider speaks Anthropic's dialect, asked for in OpenAI's.
+CLAUDE_ALIAS, CLAUDE = "bench-claude", "claude-bench"
 
 EVENTS = 64
 """Events of a stream, ``[DONE]`` and usage not counted."""
@@ -121,6 +123,46 @@ def events(*, with_usage: bool) -> list[bytes]:
         chunks.append({**chunks[0], "choices": [], "usage": USAGE})
     lines = [b"data: " + _dump(chunk) + b"\n\n" for chunk in chunks]
     return [*lines, b"data: [DONE]\n\n"]
+
+
+def anthropic_events() -> list[bytes]:
+    """Return the events of the same answer as Anthropic streams it."""
+    usage = {"input_tokens": 52, "output_tokens": 1}
+    message = {
+        "id": "msg_bench",
+        "type": "message",
+        "role": "assistant",
+        "model": CLAUDE,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": usage,
+    }
+    block = {"index": 0, "content_block": {"type": "text", "text": ""}}
+    end = {"stop_reason": "end_turn", "stop_sequence": None}
+    said = [
+        {"type": "message_start", "message": message},
+        {"type": "content_block_start", **block},
+        *(
+            {
+                "type": "content_block_delta",
+                "index": 0,
+                "delta": {"type": "text_delta", "text": word},
+            }
+            for word in WORDS
+        ),
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": end,
+            "usage": {"output_tokens": EVENTS - 2},
+        },
+        {"type": "message_stop"},
+    ]
+    return [
+        b"event: %b\ndata: %b\n\n" % (str(each["type"]).encode(), _dump(each))
+        for each in said
+    ]
 
 
 def check_answer(status: int, body: bytes) -> None:

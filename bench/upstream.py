@@ -13,11 +13,15 @@ import socket
 import sys
 import time
 from collections import deque
+from typing import Any
 
 from bench import traffic
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_AUTHORIZATION = f"Bearer {traffic.UPSTREAM_KEY}\r\n".encode()
+_AUTHORIZATION = (
+    f"Bearer {traffic.UPSTREAM_KEY}\r\n".encode(),
+    f"x-api-key: {traffic.UPSTREAM_KEY}\r\n".encode(),
+)
 
 
 def _response(status: bytes, body: bytes) -> bytes:
@@ -34,29 +38,45 @@ _STREAM_HEAD = (
 )
 
 
-def _frames(*, with_usage: bool) -> list[bytes]:
-    frames = [
-        b"%x\r\n%b\r\n" % (len(event), event)
-        for event in traffic.events(with_usage=with_usage)
-    ]
+def _frames(events: list[bytes]) -> list[bytes]:
+    frames = [b"%x\r\n%b\r\n" % (len(event), event) for event in events]
     frames[-1] += b"0\r\n\r\n"
     frames[0] = _STREAM_HEAD + frames[0]
     return frames
 
 
-_FRAMES = {asked: _frames(with_usage=asked) for asked in (False, True)}
+_FRAMES = {asked: _frames(traffic.events(with_usage=asked)) for asked in (False, True)}
+_ANTHROPIC = b"".join(_frames(traffic.anthropic_events()))
 _AT_ONCE = {asked: b"".join(frames) for asked, frames in _FRAMES.items()}
 
 Plan = bytes | list[bytes]
 """What to send: at once, or piece by piece."""
 
 
+_NOT_AS_SENT = _response(b"400 Bad Request", b'{"error":{"message":"not as sent"}}')
+
+
+def _is_for_anthropic(asked: dict[str, Any]) -> bool:
+    """Whether it is the benchmark's request in Anthropic's words, to be streamed."""
+    system, user = (message["content"] for message in traffic.PROMPT)
+    said = asked["messages"][0]["content"]
+    return (
+        asked["system"] in (system, [{"type": "text", "text": system}])
+        and said in (user, [{"type": "text", "text": user}])
+        and asked["temperature"] == 0.7
+        and asked["max_tokens"] == 512
+        and asked["stream"] is True
+    )
+
+
 def plan(body: bytes) -> Plan:
     """Return what a request body is answered with."""
     asked = json.loads(body)
+    if asked["model"] == traffic.CLAUDE:
+        return _ANTHROPIC if _is_for_anthropic(asked) else _NOT_AS_SENT
     good = asked["messages"] == traffic.PROMPT and asked["temperature"] == 0.7
     if not good or asked["model"] not in (traffic.MODEL, traffic.SLOW_MODEL):
-        return _response(b"400 Bad Request", b'{"error":{"message":"not as sent"}}')
+        return _NOT_AS_SENT
     if not asked.get("stream"):
         return _ANSWER
     with_usage = bool((asked.get("stream_options") or {}).get("include_usage"))
@@ -144,7 +164,7 @@ class Upstream:
         self._answer(connection, data, split)
 
     def _answer(self, connection: Connection, data: bytes, split: int) -> None:
-        if data.find(_AUTHORIZATION, 0, split + 2) < 0:
+        if all(data.find(each, 0, split + 2) < 0 for each in _AUTHORIZATION):
             self._send(connection, _response(b"401 Unauthorized", b"{}"))
             return
         body = data[split + 4 :]
