@@ -310,6 +310,16 @@ def test_an_input_that_is_whole_at_the_beginning_of_its_block_is_not_lost():
     assert parse(b"".join(events))[-1] == ToolCallDelta(call=0, arguments='{"a":1}')
 
 
+def test_a_call_without_any_pieces_of_input_has_an_empty_object():
+    events = [
+        fmt.event(fmt.block_start(0, fmt.tool_use(input={}))),
+        fmt.event(fmt.block_delta(0, type="input_json_delta", partial_json="")),
+        fmt.event(fmt.block_stop(0)),
+    ]
+
+    assert parse(b"".join(events))[-1] == ToolCallDelta(call=0, arguments="{}")
+
+
 @pytest.mark.parametrize("after", range(6))
 def test_an_error_in_the_stream_is_a_failure_and_ends_it(after):
     events = fmt.message_events()

@@ -46,7 +46,7 @@ class Parser:
         self._calls: dict[int, int] = {}
         """The number of each block's call."""
         self._inputs: dict[int, str] = {}
-        """What a block gave as its input at its beginning, until more of it comes."""
+        """What a block gave as its input at its beginning, until pieces of it come."""
         self._usage: UsageView | None = None
         self._over = False
 
@@ -111,8 +111,10 @@ class Parser:
         elif block.type == "tool_use":
             call = self._calls[said.index] = len(self._calls)
             parsed.append(ToolCallStarted(call=call, id=block.id, name=block.name))
-            if bytes(block.input) not in _EMPTY:
-                self._inputs[said.index] = bytes(block.input).decode(errors="replace")
+            given = bytes(block.input)
+            # A call without arguments may be all that its beginning says.
+            whole = "{}" if given in _EMPTY else given.decode(errors="replace")
+            self._inputs[said.index] = whole
         elif block.type == "thinking":
             if block.thinking:
                 parsed.append(ThinkingDelta(text=block.thinking))
