@@ -231,39 +231,76 @@ def _json_choice(choice: Choice, json_tool: str) -> Choice:
         # What it says beside the JSON would make it invalid.
         if not isinstance(part, Text)
     )
-    finish = Finish.STOP if choice.finish is Finish.TOOL_CALLS else choice.finish
+    finish = choice.finish
+    if finish is Finish.TOOL_CALLS and not any(isinstance(p, ToolCall) for p in parts):
+        finish = Finish.STOP
     return msgspec.structs.replace(choice, parts=parts, finish=finish)
 
 
 class _JsonAsText:
-    """Turns the calls of a stream's JSON tool into text."""
+    """Turns the calls of a stream's JSON tool into text.
 
-    __slots__ = ("_calls", "_name")
+    What is said beside the JSON would make it invalid. So the first text, and all that
+    comes after it, waits until there is such a call, or the end of an answer that has
+    none: one that was cut short, or in which the model did not do as it was told.
+    """
+
+    __slots__ = ("_held", "_json", "_name", "_numbers")
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._calls: set[tuple[int, int]] = set()
+        self._json: set[int] = set()
+        """The calls of the JSON tool."""
+        self._numbers: dict[int, int] = {}
+        """The others, counted as if there were no more than they."""
+        self._held: list[Event] = []
 
-    def convert(self, event: Event) -> Event | None:
-        """Return what the client gets instead of ``event``; None for nothing."""
-        if isinstance(event, ToolCallStarted) and event.name == self._name:
-            self._calls.add((event.choice, event.call))
-            return None
+    def convert(self, event: Event) -> list[Event]:
+        """Return what the client gets, now, after ``event``."""
+        if isinstance(event, ToolCallStarted):
+            return self._started(event)
         if isinstance(event, ToolCallDelta):
-            if (event.choice, event.call) in self._calls:
-                return TextDelta(text=event.arguments, choice=event.choice)
-        elif isinstance(event, TextDelta):
-            # What it says beside the JSON would make it invalid.
-            return None
-        elif (
-            isinstance(event, Finished)
-            and event.finish is Finish.TOOL_CALLS
-            and self._calls
-        ):
+            return self._went_on(event)
+        if isinstance(event, _SAID):
+            if not self._json:
+                self._held.append(event)
+            return []
+        if isinstance(event, Finished):
+            return [*self.rest(), self._finished(event)]
+        return self._in_turn(event)
+
+    def rest(self) -> list[Event]:
+        """Return what has waited."""
+        held, self._held = self._held, []
+        return held
+
+    def _started(self, event: ToolCallStarted) -> list[Event]:
+        if event.name == self._name:
+            self._json.add(event.call)
+            return [held for held in self.rest() if not isinstance(held, _SAID)]
+        number = self._numbers[event.call] = len(self._numbers)
+        return self._in_turn(msgspec.structs.replace(event, call=number))
+
+    def _went_on(self, event: ToolCallDelta) -> list[Event]:
+        if event.call in self._json:
+            return [TextDelta(text=event.arguments, choice=event.choice)]
+        number = self._numbers[event.call]
+        return self._in_turn(msgspec.structs.replace(event, call=number))
+
+    def _finished(self, event: Finished) -> Finished:
+        answered = self._json and not self._numbers
+        if event.finish is Finish.TOOL_CALLS and answered:
             return msgspec.structs.replace(event, finish=Finish.STOP)
         return event
 
+    def _in_turn(self, event: Event) -> list[Event]:
+        if not self._held:
+            return [event]
+        self._held.append(event)
+        return []
 
+
+_SAID = (TextDelta, CitationDelta)
 _CONTENT = (TextDelta, CitationDelta, ThinkingDelta, RefusalDelta, ToolCallStarted)
 
 
@@ -324,11 +361,10 @@ class TranslatedStream:
                 self.failed = event
             elif isinstance(event, Ended):
                 self.done = True
+                wanted += self._json.rest() if self._json is not None else ()
             else:
                 self._note(event)
-                shown = event if self._json is None else self._json.convert(event)
-                if shown is not None:
-                    wanted.append(shown)
+                wanted += (event,) if self._json is None else self._json.convert(event)
         return self._renderer.render(wanted) if wanted else b""
 
     def _note(self, event: Event) -> None:
