@@ -290,6 +290,9 @@ def test_defaults_are_neither_used_nor_unknown():
             "num_ctx": None,
             "stop": [],
             "temperature": None,
+            "presence_penalty": 0,
+            "frequency_penalty": 0.0,
+            "repeat_penalty": 1.0,
         },
     )
 

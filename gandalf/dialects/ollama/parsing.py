@@ -284,14 +284,14 @@ def _reasoning(think: bool | str | None, used: dict[Feature, str]) -> Reasoning 
     return Reasoning(adaptive=True, visible=True) if think else Reasoning(effort="none")
 
 
-# Options that are a number here and there.
+# Options that are a number here and there, and the number that asks for nothing.
 _NUMBERS = (
-    ("temperature", Feature.TEMPERATURE),
-    ("top_p", Feature.TOP_P),
-    ("min_p", Feature.MIN_P),
-    ("presence_penalty", Feature.PRESENCE_PENALTY),
-    ("frequency_penalty", Feature.FREQUENCY_PENALTY),
-    ("repeat_penalty", Feature.REPEAT_PENALTY),
+    ("temperature", Feature.TEMPERATURE, None),
+    ("top_p", Feature.TOP_P, None),
+    ("min_p", Feature.MIN_P, None),
+    ("presence_penalty", Feature.PRESENCE_PENALTY, 0),
+    ("frequency_penalty", Feature.FREQUENCY_PENALTY, 0),
+    ("repeat_penalty", Feature.REPEAT_PENALTY, 1),
 )
 
 
@@ -299,10 +299,11 @@ def _sampling(request: Request, used: dict[Feature, str]) -> dict[str, Any]:
     """Return the fields of a conversation that say how to pick tokens."""
     options = request.options or Options()
     fields: dict[str, Any] = {}
-    for name, feature in _NUMBERS:
+    for name, feature, idle in _NUMBERS:
         if (value := getattr(options, name)) is not None:
             fields[name] = value
-            used[feature] = f"options.{name}"
+            if value != idle:
+                used[feature] = f"options.{name}"
     for name, field, feature, least in WHOLE_NUMBERS:
         value = getattr(options, name)
         if value is not None and value >= least:
