@@ -1,0 +1,102 @@
+"""One gateway process, and one upstream of every kind behind it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from tests.fakes.upstream import FakeUpstream, fake_upstream
+from tests.processes.gateway_process import (
+    KEY,
+    GatewayProcess,
+    gateway,
+    route,
+    settings,
+    until,
+)
+from tests.sdk.listeners import Listener, listening
+from tests.sdk.speakers import SPEAKERS, Speaker
+
+
+class Place:
+    """What the tests of this package run against."""
+
+    def __init__(self, process: GatewayProcess, speakers: dict[str, Speaker]) -> None:
+        self.gateway = process
+        self.speakers = speakers
+        self.listeners: dict[str, Listener[Any]] = {}
+
+    def record(self, listener: Listener[Any]) -> dict[str, Any]:
+        """What is on record of the last request of ``listener``."""
+        return self.gateway.record(listener.request_id)
+
+
+def embedding_alias(kind: str) -> str:
+    return f"vectors-of-{kind}"
+
+
+@contextmanager
+def everything(directory: Path) -> Iterator[Place]:
+    """Every upstream, and a gateway with a route to each that is called as it is."""
+    with upstreams_in_a_thread(len(SPEAKERS)) as fakes:
+        speakers = {
+            kind: speaker(fake)
+            for (kind, speaker), fake in zip(SPEAKERS.items(), fakes, strict=True)
+        }
+        with gateway(directory, _config(speakers)) as process:
+            yield Place(process, speakers)
+
+
+def _config(speakers: dict[str, Speaker]) -> dict[str, Any]:
+    routes = [route(kind, kind, each.model) for kind, each in speakers.items()]
+    routes += [
+        route(embedding_alias(kind), kind, each.embedding_model)
+        for kind, each in speakers.items()
+        if each.embedding_model
+    ]
+    return settings(
+        providers=[speaker.provider for speaker in speakers.values()],
+        routes=routes,
+        cache={"enabled": False},
+        circuit_breaker={"enabled": False},
+        retries={"max_attempts": 1},
+        usage={"flush_every": "10ms"},
+    )
+
+
+@contextmanager
+def upstreams_in_a_thread(count: int) -> Iterator[list[FakeUpstream]]:
+    """Independent upstreams, on one event loop in one thread of its own."""
+    ready: list[tuple[list[FakeUpstream], trio.lowlevel.TrioToken, trio.Event]] = []
+
+    async def serve() -> None:
+        stop = trio.Event()
+        async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
+            fakes = [
+                await stack.enter_async_context(fake_upstream(nursery))
+                for _ in range(count)
+            ]
+            ready.append((fakes, trio.lowlevel.current_trio_token(), stop))
+            await stop.wait()
+
+    thread = threading.Thread(target=trio.run, args=(serve,), name="fake upstreams")
+    thread.start()
+    fakes, token, stop = until(lambda: ready)[0]
+    try:
+        yield fakes
+    finally:
+        token.run_sync_soon(stop.set)
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@contextmanager
+def client_of(place: Place, make: type[Listener[Any]]) -> Iterator[Listener[Any]]:
+    """A client of the place's gateway, with a key as any member has."""
+    with listening(make, place.gateway.url, KEY) as listener:
+        yield listener
