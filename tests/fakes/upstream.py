@@ -218,6 +218,10 @@ class FakeUpstream:
         """Add to what the next requests get."""
         self._script.extend(answers)
 
+    def forget(self) -> None:
+        """Drop what is left of the script."""
+        self._script.clear()
+
     async def wait_for(
         self, condition: Callable[[], bool], seconds: float = 5.0
     ) -> None:

@@ -391,8 +391,10 @@ class Gemini(Listener[genai.Client]):
     broken = (google_errors.APIError, httpx.RemoteProtocolError)
 
     def connect(self) -> genai.Client:
-        self.http = httpx.Client(timeout=TIMEOUT, **self._http())
-        options = types.HttpOptions(base_url=self.url, httpx_client=self.http)
+        self.http = httpx.Client(**self._http())
+        options = types.HttpOptions(
+            base_url=self.url, httpx_client=self.http, timeout=int(TIMEOUT * 1000)
+        )
         return genai.Client(api_key=self.key, http_options=options)
 
     def close(self) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.fakes import gemini_format
 from tests.fakes.anthropic_format import SIGNATURE as ANTHROPIC_SEAL
 
 PNG = (
@@ -20,7 +19,7 @@ PNG = (
 )
 """A picture of one pixel, in base64."""
 
-SEALS = {"anthropic": ANTHROPIC_SEAL, "gemini": gemini_format.SIGNATURE}
+SEALS = {"anthropic": ANTHROPIC_SEAL, "gemini": "CiQBjz1rX2ZnFakeThoughtSignature+/AB"}
 
 
 @dataclass(frozen=True)
@@ -85,13 +84,17 @@ class Heard:
     _called: dict[str, str] = field(default_factory=dict)
 
     def add(self, role: str, *items: Item) -> None:
-        """Note a part of a turn."""
+        """Note parts of a turn; texts that follow each other are one."""
         if not items:
             return
-        if self.turns and self.turns[-1][0] == role:
-            self.turns[-1][1].extend(items)
-        else:
-            self.turns.append((role, list(items)))
+        if not self.turns or self.turns[-1][0] != role:
+            self.turns.append((role, []))
+        turn = self.turns[-1][1]
+        for item in items:
+            if item[0] == "text" and turn and turn[-1][0] == "text":
+                turn[-1] = ("text", turn[-1][1] + item[1])
+            elif item != ("text", ""):
+                turn.append(item)
 
     def call(self, id: str | None, name: str, arguments: Any) -> Item:
         """Return a call; its id must be new."""

@@ -8,6 +8,7 @@ nothing of gandalf.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
@@ -658,10 +659,10 @@ class Gemini(Speaker):
                 for part in body.get("systemInstruction", _NO_PARTS)["parts"]
             ),
             tools={
-                each["name"]: each.get("parametersJsonSchema") or each["parameters"]
+                each["name"]: _either(each, "parametersJsonSchema", "parameters")
                 for each in declared
             },
-            schema=config.get("responseJsonSchema") or config.get("responseSchema"),
+            schema=_either(config, "responseJsonSchema", "responseSchema"),
             thinking=config.get("thinkingConfig"),
         )
         for content in body["contents"]:
@@ -671,6 +672,17 @@ class Gemini(Speaker):
         return heard
 
 
+def _either(values: dict[str, Any], *names: str) -> Any:
+    """The value of the first of ``names`` that there is; proto JSON has two of each."""
+    for name in names:
+        for spelt in (name, re.sub("([A-Z])", lambda m: f"_{m[1].lower()}", name)):
+            if spelt in values:
+                return values[spelt]
+    return None
+
+
+# Google's client writes the other base64.
+_TO_USUAL = str.maketrans("-_", "+/")
 _NO_PARTS: dict[str, Any] = {"parts": []}
 _GEMINI_STATUS = {
     400: "INVALID_ARGUMENT",
@@ -718,14 +730,14 @@ def _gemini_usage(said: Said) -> dict[str, Any]:
 
 def _gemini_item(heard: Heard, part: dict[str, Any]) -> list[Item]:
     if seal := part.get("thoughtSignature"):
-        heard.seals.append(seal)
+        heard.seals.append(seal.translate(_TO_USUAL))
     if call := part.get("functionCall"):
         return [heard.call(call.get("id"), call["name"], call.get("args") or {})]
     if result := part.get("functionResponse"):
         told = result["response"]
         return [heard.result(result.get("id"), told, result["name"])]
     if data := part.get("inlineData"):
-        return [("image", data["mimeType"], data["data"])]
+        return [("image", _either(data, "mimeType"), data["data"])]
     if part.get("thought"):
         return [("thinking", part["text"], seal)]
     return [("text", part["text"])] if part["text"] else []
