@@ -764,6 +764,31 @@ def test_what_changes_nothing_is_neither_used_nor_unknown():
     assert (conversation.used, conversation.unknown) == ({}, ())
 
 
+def test_what_openais_client_adds_to_an_answer_of_its_own_is_not_unknown():
+    # ``client.chat.completions.stream`` leaves the indices in, ``parse`` what it read.
+    call = {
+        "id": "call_1",
+        "type": "function",
+        "index": 0,
+        "function": {"name": "f", "arguments": "{}", "parsed_arguments": {}},
+    }
+
+    conversation = parsed(
+        [
+            {"role": "user", "content": "x"},
+            {
+                "role": "assistant",
+                "content": '{"a":1}',
+                "parsed": {"a": 1},
+                "tool_calls": [call],
+            },
+            {"role": "tool", "tool_call_id": "call_1", "content": "1"},
+        ]
+    )
+
+    assert conversation.unknown == ()
+
+
 # Legacy completions.
 
 

@@ -399,10 +399,15 @@ def _unknown_of_tools(body: Body) -> Iterator[str]:
         yield from _named("tools.function", stray)
 
 
+# ``prefix`` says of an assistant's last message what PREFILL means anyway. OpenAI's own
+# client leaves the other two in what it read: the content as an object, and the number
+# that a call had in the stream.
+_REDUNDANT = frozenset({"prefix", "parsed", "index"})
+
+
 def _unknown_of_message(message: Body) -> Iterator[str]:
     stray = wire.strays(message, wire.Message)
-    # ``prefix`` says of an assistant's last message what PREFILL means anyway.
-    yield from _named("messages", (name for name in stray if name != "prefix"))
+    yield from _named("messages", _without_redundant(stray))
     content = message.get("content")
     if isinstance(content, list):
         for part in content:
@@ -411,7 +416,12 @@ def _unknown_of_message(message: Body) -> Iterator[str]:
                 "messages.content", (name for name in stray if name != part["type"])
             )
     for call in message.get("tool_calls") or ():
-        yield from _named("messages.tool_calls", wire.strays(call, wire.ToolCall))
+        stray = wire.strays(call, wire.ToolCall)
+        yield from _named("messages.tool_calls", _without_redundant(stray))
+
+
+def _without_redundant(names: Sequence[str]) -> Iterator[str]:
+    return (name for name in names if name not in _REDUNDANT)
 
 
 def _named(place: str, names: Iterator[str] | Sequence[str]) -> Iterator[str]:
