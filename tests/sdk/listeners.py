@@ -445,8 +445,9 @@ class Gemini(Listener[genai.Client]):
             for chunk in chunks:
                 if chunk.text:
                     yield chunk.text
-        finally:
+        except GeneratorExit:
             self.close()
+            raise
 
     def listed(self) -> list[str]:
         return [

@@ -39,6 +39,8 @@ class Speaker:
     dialect = ""
     model = ""
     embedding_model = ""
+    closing = 1
+    """The events of a stream behind the last of its text."""
     seals_thinking = True
     counts_reasoning = True
     config: ClassVar[dict[str, Any]] = {}
@@ -159,6 +161,7 @@ class OpenAI(Speaker):
     kind = dialect = "openai"
     model = "gpt-5-mini"
     embedding_model = "text-embedding-3-small"
+    closing = 3
     seals_thinking = False  # there is no field for it in what the vendor itself says
     config: ClassVar = {"type": "openai", "api_key": UPSTREAM_KEY}
 
@@ -305,6 +308,7 @@ def _openai_items(content: Any) -> list[Item]:
 class Anthropic(Speaker):
     kind = dialect = "anthropic"
     model = "claude-sonnet-4-5-20250929"
+    closing = 2
     config: ClassVar = {"type": "anthropic", "api_key": UPSTREAM_KEY}
     key_header = "x-api-key"
     key = UPSTREAM_KEY
