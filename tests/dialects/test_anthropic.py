@@ -11,6 +11,7 @@ from gandalf.dialects import anthropic
 from gandalf.dialects.anthropic import MessagesStream, read_answer, read_call
 from gandalf.dialects.base import Dialect
 from gandalf.dialects.conversation import Failed, Feature
+from gandalf.dialects.signatures import wrap
 from gandalf.domain.errors import (
     BadRequest,
     Overloaded,
@@ -377,3 +378,71 @@ def test_silence_is_filled_with_the_protocols_own_ping():
 
     assert out.endswith(anthropic.KEEP_ALIVE)
     assert (stream.malformed, stream.content_seen) == (0, False)
+
+
+# What Anthropic has not sealed.
+
+WRAPPED = wrap("gemini", "seal of Google's")
+USED = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": 1.50}}
+RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "1"}
+OWN_THINKING = {"type": "thinking", "thinking": "so", "signature": "EqQBCgI="}
+
+
+def conversation(*blocks, thinking=None):
+    said = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": list(blocks)},
+        {"role": "user", "content": [RESULT]},
+    ]
+    more = {} if thinking is None else {"thinking": thinking}
+    return messages(messages=said, **more)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"type": "thinking", "thinking": "so", "signature": WRAPPED},
+        {"type": "thinking", "thinking": "so", "signature": ""},
+        {"type": "redacted_thinking", "data": WRAPPED},
+    ],
+)
+def test_thinking_of_another_provider_does_not_go_to_anthropic(foreign):
+    body = conversation(foreign, USED)
+
+    sent = read_call("chat", body).body_for("m")
+
+    assert json.loads(sent) == json.loads(conversation(USED))
+    assert b'"a": 1.5' in sent
+
+
+def test_thinking_that_anthropic_has_sealed_stays_byte_for_byte():
+    quoting = {"type": "text", "text": f'"signature":"" "{WRAPPED}'}
+    body = conversation(OWN_THINKING, quoting, USED)
+
+    assert read_call("chat", body).body_for("m") is body
+
+
+def test_a_message_that_was_nothing_but_foreign_thinking_is_left_out():
+    body = conversation({"type": "thinking", "thinking": "so", "signature": ""})
+
+    sent = json.loads(read_call("chat", body).body_for("m"))
+
+    assert [message["role"] for message in sent["messages"]] == ["user", "user"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ({"type": "enabled", "budget_tokens": 2000}, {"type": "disabled"}),
+        ({"type": "adaptive"}, {"type": "adaptive"}),
+    ],
+)
+def test_calls_without_their_thinking_rule_out_thinking_by_budget(asked, sent):
+    foreign = {"type": "thinking", "thinking": "so", "signature": WRAPPED}
+    body = conversation(foreign, USED, thinking=asked)
+
+    made = json.loads(read_call("chat", body).body_for("other"))
+
+    assert made["thinking"] == sent
+    assert made["model"] == "other"
+    assert made["messages"][1]["content"] == [USED]

@@ -3,6 +3,7 @@
 Source: https://platform.claude.com/docs/en/api/messages.
 
 calls            what a client asks for
+foreign          what is left out of it: what other providers' models have thought
 answers          what a whole answer says of itself
 streams          a stream that passes through untouched
 errors           what an upstream says, and what the gateway says

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from gandalf.dialects import json_object
+from gandalf.dialects.anthropic.foreign import without_foreign_thinking
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.base import Call as BaseCall
 from gandalf.dialects.estimate import estimate_tokens
@@ -44,12 +45,16 @@ class Call(BaseCall, kw_only=True):
     members: dict[str, json_object.Span]
 
     def body_for(self, model: str) -> bytes:
-        """Return the client's body; only the model name may be another."""
-        if model == self.model:
-            return self.body
-        start = self.members["model"].start
-        span = json_object.Span(start, json_object.value_end(self.body, start))
-        return json_object.splice(self.body, [(span, msgspec.json.encode(model))])
+        """Return the client's body; only the model name may be another.
+
+        And what a model of another provider has thought is not in it.
+        """
+        body = self.body
+        if model != self.model:
+            start = self.members["model"].start
+            span = json_object.Span(start, json_object.value_end(body, start))
+            body = json_object.splice(body, [(span, msgspec.json.encode(model))])
+        return without_foreign_thinking(body)
 
 
 def read_call(
