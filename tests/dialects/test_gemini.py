@@ -14,6 +14,7 @@ from gandalf.config import Provider
 from gandalf.dialects import gemini, sse
 from gandalf.dialects.conversation import Failed
 from gandalf.dialects.gemini import GenerateStream, read_answer, read_call
+from gandalf.dialects.signatures import wrap
 from gandalf.domain.errors import (
     BadRequest,
     RateLimited,
@@ -182,6 +183,25 @@ def test_only_the_model_name_changes_on_the_way_to_the_upstream(operation, body,
 def test_a_body_that_names_another_model_than_the_url_is_refused(operation, body):
     with pytest.raises(BadRequest):
         read_call(operation, body, "m")
+
+
+@pytest.mark.parametrize("name", ["thoughtSignature", "thought_signature"])
+@pytest.mark.parametrize("to_urls", [False, True])
+def test_seals_of_other_providers_do_not_go_to_google(name, to_urls):
+    seal = wrap("anthropic", "EqQBCgIYAh>?>?>?")
+    if to_urls:
+        seal = seal.translate(str.maketrans("+/", "-_"))
+    parts = [
+        {"text": "so", "thought": True, name: seal},
+        {"functionCall": {"name": "f", "args": {}}, name: "T3duIHNlYWw="},
+        {"text": f'"{name}": "{seal}"'},
+    ]
+    body = json.dumps({"contents": [{"role": "model", "parts": parts}]}).encode()
+
+    sent = json.loads(chat(body).body_for("up"))
+
+    parts[0][name] = "skip_thought_signature_validator"
+    assert sent["contents"][0]["parts"] == parts
 
 
 def test_a_batch_is_embeddings_of_several_contents():

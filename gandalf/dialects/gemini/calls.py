@@ -17,6 +17,7 @@ from gandalf.dialects import json_object
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.base import Call as BaseCall
 from gandalf.dialects.estimate import BYTES_PER_TOKEN, estimate_tokens
+from gandalf.dialects.gemini.signing import without_foreign
 from gandalf.dialects.json_object import Span
 from gandalf.domain.errors import BadRequest
 
@@ -109,11 +110,15 @@ class Call(BaseCall, kw_only=True):
     """Whether several contents are to be embedded (``batchEmbedContents``)."""
 
     def body_for(self, model: str) -> bytes:
-        """Return the client's body, with another model's name where it names one."""
-        if not self.named_at or bare(model) == self.model:
-            return self.body
-        edits = [(span, self._renamed(span, model)) for span in self.named_at]
-        return json_object.splice(self.body, edits)
+        """Return the client's body, with another model's name where it names one.
+
+        And the seals of other providers, which Google refuses, are not in it.
+        """
+        body = self.body
+        if self.named_at and bare(model) != self.model:
+            edits = [(span, self._renamed(span, model)) for span in self.named_at]
+            body = json_object.splice(body, edits)
+        return without_foreign(body)
 
     def _renamed(self, span: Span, model: str) -> bytes:
         prefixed = b"/" in self.body[span.start : span.end]

@@ -10,11 +10,17 @@ got; a wrapped seal is put back into the usual alphabet before it is unwrapped.
 
 from __future__ import annotations
 
+import re
+
 from gandalf.dialects import signatures
 from gandalf.dialects.conversation import Thinking, ThinkingDelta
 
 OWN = "gemini"
 NOT_OURS = "skip_thought_signature_validator"
+
+# Of a wrapped seal, in a body as it was sent. Within a text the quotes are escaped.
+_WRAPPED = b'"Z2FuZGFsZi'
+_FOREIGN = re.compile(rb'("thought(?:S|_s)ignature"\s*:\s*)"Z2FuZGFsZi[^"]*"')
 
 _REDACTED = "+redacted"
 _TO_USUAL = str.maketrans("-_", "+/")
@@ -26,6 +32,13 @@ def own_of(signature: str | None) -> str | None:
         return None
     origin, _ = signatures.unwrap(signature.translate(_TO_USUAL), OWN)
     return signature if origin == OWN else None
+
+
+def without_foreign(body: bytes) -> bytes:
+    """Return ``body`` with the seals of others replaced by what Google takes."""
+    if _WRAPPED not in body:
+        return body
+    return _FOREIGN.sub(rb'\1"%b"' % NOT_OURS.encode(), body)
 
 
 def thinking_of(text: str, signature: str | None) -> Thinking:
