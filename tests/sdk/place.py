@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import trio
 
 from tests.fakes.upstream import FakeUpstream, fake_upstream
 from tests.processes.gateway_process import (
+    ADMIN_KEY,
     KEY,
     GatewayProcess,
     gateway,
@@ -29,11 +30,28 @@ class Place:
     def __init__(self, process: GatewayProcess, speakers: dict[str, Speaker]) -> None:
         self.gateway = process
         self.speakers = speakers
-        self.listeners: dict[str, Listener[Any]] = {}
+        self._admin = process.client(ADMIN_KEY)
 
     def record(self, listener: Listener[Any]) -> dict[str, Any]:
-        """What is on record of the last request of ``listener``."""
-        return self.gateway.record(listener.request_id)
+        """What is on record of the last request of ``listener``, once it is."""
+        return self.record_of(listener.request_id)
+
+    def record_of(self, request_id: str) -> dict[str, Any]:
+        """What is on record of a request, once it is."""
+
+        def known() -> dict[str, Any] | None:
+            answer = self._admin.get(f"/admin/v1/requests/{request_id}")
+            return answer.json() if answer.status_code == 200 else None
+
+        return until(known)
+
+    def forget(self) -> None:
+        """Let no upstream say what a test that failed has not used."""
+        for speaker in self.speakers.values():
+            speaker.fake.forget()
+
+    def close(self) -> None:
+        self._admin.close()
 
 
 def embedding_alias(kind: str) -> str:
@@ -49,7 +67,8 @@ def everything(directory: Path) -> Iterator[Place]:
             for (kind, speaker), fake in zip(SPEAKERS.items(), fakes, strict=True)
         }
         with gateway(directory, _config(speakers)) as process:
-            yield Place(process, speakers)
+            with closing(Place(process, speakers)) as place:
+                yield place
 
 
 def _config(speakers: dict[str, Speaker]) -> dict[str, Any]:
@@ -65,7 +84,7 @@ def _config(speakers: dict[str, Speaker]) -> dict[str, Any]:
         cache={"enabled": False},
         circuit_breaker={"enabled": False},
         retries={"max_attempts": 1},
-        usage={"flush_every": "10ms"},
+        usage={"flush_every": "2ms"},
     )
 
 

@@ -23,7 +23,7 @@ from tests.fakes.upstream import Answer, FakeUpstream, Request, respond, stream
 from tests.sdk.said import SEALS, Calling, Heard, Item, Said
 
 UPSTREAM_KEY = "key-of-the-gateway"
-GAP = 0.1
+GAP = 0.03
 """Seconds between the events of a slow stream."""
 
 

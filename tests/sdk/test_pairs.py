@@ -11,7 +11,7 @@ import pytest
 
 from tests.processes.gateway_process import KEY, until
 from tests.sdk.listeners import LISTENERS, City, Listener, Reply, Wishes
-from tests.sdk.place import Place, client_of, everything
+from tests.sdk.place import Place, client_of
 from tests.sdk.said import (
     LONG,
     PLAIN,
@@ -25,15 +25,17 @@ from tests.sdk.said import (
 from tests.sdk.speakers import DIRECT, GAP, HOSTED, Speaker
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with everything(tmp_path_factory.mktemp("pairs")) as running:
-        yield running
+@pytest.fixture
+def place(everything: Place) -> Place:
+    everything.forget()
+    return everything
 
 
 @pytest.fixture(scope="module", params=LISTENERS, ids=lambda listener: listener.name)
-def client(request: pytest.FixtureRequest, place: Place) -> Iterator[Listener[Any]]:
-    with client_of(place, request.param) as listener:
+def client(
+    request: pytest.FixtureRequest, everything: Place
+) -> Iterator[Listener[Any]]:
+    with client_of(everything, request.param) as listener:
         yield listener
 
 
@@ -45,13 +47,6 @@ def upstream(request: pytest.FixtureRequest, place: Place) -> Speaker:
 @pytest.fixture(params=(*DIRECT, *HOSTED), ids=lambda speaker: speaker.kind)
 def anywhere(request: pytest.FixtureRequest, place: Place) -> Speaker:
     return place.speakers[request.param.kind]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left_to_say(place: Place) -> None:
-    """What a test that failed has not used says nothing in the next one."""
-    for speaker in place.speakers.values():
-        speaker.fake.forget()
 
 
 @pytest.fixture(params=[False, True], ids=["whole", "stream"])
@@ -377,5 +372,40 @@ def test_the_upstream_stops_when_the_client_has_left(
 
     until(request.client_left.is_set, 1)
     assert request.answered_at is None
-    record = place.gateway.record(request_id)
+    record = place.record_of(request_id)
     assert record["end_reason"] == "client_disconnect"
+
+
+# Conversations that move from one provider to another.
+
+
+@pytest.mark.parametrize("first", DIRECT, ids=lambda speaker: speaker.kind)
+def test_a_conversation_goes_on_with_another_provider_without_the_seals_of_the_first(
+    place: Place, client: Listener[Any], first: type[Speaker], upstream: Speaker
+) -> None:
+    before = place.speakers[first.kind]
+    if before is upstream:
+        pytest.skip("it goes on where it was")
+    before.says(Said(text=(), thinking=THOUGHT, calls=CALLS))
+    upstream.says(PLAIN)
+    wishes = Wishes(tools=TOOLS, thinking=True)
+    messages = client.user("What is the weather in Osló?")
+
+    reply = client.ask(before.kind, messages, wishes)
+    messages += [*reply.native, *client.results(reply, ["rain", "noon"])]
+    answer = client.ask(upstream.kind, messages, wishes)
+
+    assert answer.text == "Hello there"
+    heard = upstream.heard()
+    assert set(heard.seals) <= {"skip_thought_signature_validator"}
+    assert without_thinking(heard).turns == [
+        ("user", [("text", "What is the weather in Osló?")]),
+        ("assistant", [("call", *call) for call in CALLED]),
+        (
+            "user",
+            [("result", "get_weather", "rain"), ("result", "get_time", "noon")],
+        ),
+    ]
+    thinking = [i for _, items in heard.turns for i in items if i[0] == "thinking"]
+    # Anthropic takes back nothing that it has not sealed.
+    assert not (upstream.kind == "anthropic" and thinking)
