@@ -39,6 +39,8 @@ class Span(NamedTuple):
     end: int
 
 
+_decode_top = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
 # Bytes up to which one regular expression beats a search for each name.
 SMALL = 2048
 
@@ -64,7 +66,7 @@ class Governed:
 
         A name that stands in the body once is found wherever that is, be it the name
         of a parameter in a tool's schema: what may be absent is looked for in a decoded
-        view first, or with ``members_exactly``.
+        view first, or with ``member``.
 
         Args:
             body: A JSON object that has been decoded already, so known to be valid.
@@ -95,9 +97,15 @@ class Governed:
             return self._walk(body)
         return found
 
-    def members_exactly(self, body: bytes) -> dict[str, Span]:
-        """Return the same for top-level members only, in more time."""
-        return self._walk(body)
+    def member(self, body: bytes, name: str) -> Span | None:
+        """Return where the value of the top-level member ``name`` stands, if any does.
+
+        Raises:
+            BadRequest: As ``members``.
+        """
+        if name not in _decode_top(body):
+            return None
+        return self.members(body).get(name)
 
     def _members_of_small(self, body: bytes, folded: bytes) -> dict[str, Span]:
         # The same in one search for all names: faster as long as the body is small.

@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException
 
 from gandalf import __version__, config
 from gandalf.dialects.ollama import pages as ollama_pages
-from gandalf.dialects.registry import ANTHROPIC
+from gandalf.dialects.registry import ANTHROPIC, GEMINI
 from gandalf.domain.errors import (
     BadRequest,
     GatewayError,
@@ -181,15 +181,19 @@ class Application:
     # Models.
 
     async def list_models(self) -> Response:
-        models = self._usable_models()
-        if _spoken().dialect is ANTHROPIC:
+        models, dialect = self._usable_models(), _spoken().dialect
+        if dialect is ANTHROPIC:
             return _json(model_pages.anthropic_list(models))
+        if dialect is GEMINI:
+            return _json(model_pages.gemini_list(models))
         return _json(model_pages.openai_list(models))
 
     async def get_model(self, model: str) -> Response:
-        found = self._usable_model(model)
-        if _spoken().dialect is ANTHROPIC:
+        found, dialect = self._usable_model(model), _spoken().dialect
+        if dialect is ANTHROPIC:
             return _json(model_pages.anthropic_model(found))
+        if dialect is GEMINI:
+            return _json(model_pages.gemini_model(found))
         return _json(model_pages.openai_model(found))
 
     async def list_gemini_models(self) -> Response:

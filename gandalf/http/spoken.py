@@ -36,12 +36,14 @@ _PREFIXES = (
 def spoken_at(path: str, headers: Headers) -> Spoken:
     """Return how a request to ``path`` speaks.
 
-    Anthropic's and OpenAI's APIs both have ``/v1/models``; only Anthropic's clients say
-    which version of it they mean.
+    The APIs of OpenAI, Anthropic and Gemini all have ``/v1/models``: what a client says
+    of its key or its version tells whose it means.
     """
     for prefix, spoken in _PREFIXES:
         if path.startswith(prefix):
             return spoken
     if b"anthropic-version" in headers:
         return _ANTHROPIC
+    if b"x-goog-api-key" in headers or b"x-goog-api-client" in headers:
+        return _GEMINI
     return _OPENAI

@@ -45,6 +45,9 @@ IRRELEVANT = frozenset(
 # Answers that depend on the day they are given.
 LIVE = "web_search_options"
 
+CLIENTS_TOOLS = frozenset({"function", "custom"})
+DECLARATIONS = frozenset({"functionDeclarations", "function_declarations"})
+
 # What a model says of an answer that it brought to its end, in any dialect. What says
 # nothing, or a word unknown here, may have been cut short, and is not kept.
 WHOLE = frozenset(
@@ -192,11 +195,29 @@ def canonical(body: bytes) -> bytes | None:
         as_sent = msgspec.json.format(body, indent=-1)
     except UNREADABLE:
         return body
-    if LIVE in fields:
+    if LIVE in fields or _has_server_tools(fields.get("tools")):
         return None
     if msgspec.json.encode(fields) != as_sent:
         return body
     return _encode({k: v for k, v in fields.items() if k not in IRRELEVANT})
+
+
+def _has_server_tools(tools: object) -> bool:
+    """Whether ``tools``, in any dialect, has one that the provider itself runs.
+
+    What a search or a fetched page says depends on the day.
+    """
+    return isinstance(tools, list) and any(map(_is_server_tool, tools))
+
+
+def _is_server_tool(tool: object) -> bool:
+    if not isinstance(tool, dict):
+        return False
+    kind = tool.get("type")
+    if kind is not None:
+        return kind not in CLIENTS_TOOLS
+    # Anthropic's own tools have a name, and Gemini's stand beside their declarations.
+    return "name" not in tool and not DECLARATIONS.issuperset(tool)
 
 
 def _cache_control(headers: Headers) -> set[bytes]:

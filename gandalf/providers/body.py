@@ -9,7 +9,7 @@ _BLANK = b" \t\n\r"
 
 def without(body: bytes, governed: Governed, name: str) -> bytes:
     """Return ``body`` without its member ``name``, if it has one."""
-    value = governed.members(body).get(name)
+    value = governed.member(body, name)
     return body if value is None else splice(body, [(_with_comma(body, value), b"")])
 
 

@@ -171,9 +171,7 @@ def _google_model(name: str) -> bytes:
 def _versioned(body: bytes) -> bytes:
     """Return ``body`` with Vertex's version of the Messages API."""
     version = b'"anthropic_version":"%b"' % ANTHROPIC_VERSION
-    sent = None
-    if b"anthropic_version" in body:
-        sent = _GOVERNED.members_exactly(body).get("anthropic_version")
+    sent = _GOVERNED.member(body, "anthropic_version")
     if sent is not None:
         return splice(body, [(member(body, sent), version)])
     start = body.index(b"{") + 1

@@ -1333,6 +1333,7 @@ def test_the_table_of_models(
             None,
             {"type": "tool", "name": "f"},
         ),
+        (ToolChoice(mode="named", names=("f", "h")), None, {"type": "any"}),
         (ToolChoice(mode="none"), False, {"type": "none"}),
     ],
 )

@@ -276,3 +276,18 @@ async def test_ollama_shows_a_model_to_whom_may_use_it(client):  # noqa: F811
 
     assert "completion" in (await known.get_json())["capabilities"]
     assert (unknown.status_code, forbidden.status_code) == (404, 404)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-goog-api-key": key(Role.MEMBER)},
+        {**bearer(), "x-goog-api-client": "google-genai-sdk/3.6.1"},
+    ],
+)
+async def test_googles_sdk_lists_models_below_v1(client, headers):  # noqa: F811
+    listed = await client.get("/v1/models", headers=headers)
+    one = await client.get("/v1/models/fast", headers=headers)
+
+    assert (await listed.get_json())["models"][0]["name"] == "models/fast"
+    assert (await one.get_json())["name"] == "models/fast"

@@ -564,3 +564,21 @@ async def test_streams_do_not_wait_for_each_other(nursery, autojump_clock):
     assert gateway.dispatch.calls == 3
     await trio.sleep(60)
     assert gateway.cache.stats().entries == 1
+
+
+@pytest.mark.parametrize(
+    ("tool", "kept"),
+    [
+        ({"type": "function", "function": {"name": "f"}}, True),
+        ({"name": "f", "input_schema": {}}, True),
+        ({"type": "custom", "name": "f"}, True),
+        ({"functionDeclarations": [{"name": "f"}]}, True),
+        ({"type": "web_search_20250305", "name": "web_search"}, False),
+        ({"googleSearch": {}}, False),
+        ({"functionDeclarations": [], "urlContext": {}}, False),
+    ],
+)
+def test_what_a_providers_own_tool_says_depends_on_the_day(tool, kept):
+    body = a_chat_body(**SAME, tools=[tool])
+
+    assert (key_of(body) is not None) is kept

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gandalf.config import Provider
 from gandalf.dialects import openai
+from gandalf.dialects.json_object import Governed
 from gandalf.domain.errors import BadRequest, UpstreamUnavailable
 from gandalf.providers.base import Ask
 from gandalf.providers.body import without
@@ -239,3 +240,9 @@ async def test_another_address_takes_the_place_of_the_host(base_url):
 
     assert provider.base_url == "https://psc.example/gcp"
     assert request.target.startswith(b"/gcp/v1/projects/acme/locations/europe-west1/")
+
+
+def test_a_member_of_a_tools_schema_is_not_the_requests_own():
+    body = b'{"tools":[{"input_schema":{"properties":{"model":{}}}}],"x":1}'
+
+    assert without(body, Governed("model", "tools"), "model") == body

@@ -142,6 +142,9 @@ class _Rendering:
     def _tools(self) -> tuple[list[Block], Block | None]:
         conversation = self._conversation
         choice, wanted = conversation.tool_choice, conversation.tools
+        if choice is not None and choice.mode == "named" and len(choice.names) > 1:
+            # One of several can only be said by offering no others.
+            choice = msgspec.structs.replace(choice, mode="required")
         if choice is not None and choice.names and choice.mode != "named":
             wanted = tuple(tool for tool in wanted if tool.name in choice.names)
         tools = [self._tool(tool) for tool in wanted]

@@ -133,7 +133,7 @@ def _offered(
         # their tools.
         losses.approximate(Feature.TOOL_CHOICE)
         return tools if called else ()
-    if choice.mode == "named" and len(choice.names) > 1:
+    if choice.names and (choice.mode != "named" or len(choice.names) > 1):
         losses.approximate(Feature.TOOL_CHOICE)
         return tuple(tool for tool in tools if tool.name in choice.names)
     return tools
