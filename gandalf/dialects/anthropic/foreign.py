@@ -74,12 +74,19 @@ def _cleaned(body: bytes) -> bytes:
     kept = [message for raw in top.messages if (message := _message(raw))]
     if kept == [bytes(raw) for raw in top.messages]:
         return body
-    places = _GOVERNED.members_exactly(body)
-    edits = [(places["messages"], b"[%b]" % b",".join(kept))]
+    edits = [(_place(body, "messages"), b"[%b]" % b",".join(kept))]
     enabled = top.thinking is not None and top.thinking.type == "enabled"
     if enabled and not _is_sealed(kept):
-        edits.append((places["thinking"], b'{"type":"disabled"}'))
+        edits.append((_place(body, "thinking"), b'{"type":"disabled"}'))
     return json_object.splice(body, edits)
+
+
+def _place(body: bytes, name: str) -> json_object.Span:
+    """Return where the value of a member stands that has been decoded already."""
+    span = _GOVERNED.member(body, name)
+    assert span is not None  # noqa: S101 - see above
+    end = span.end or json_object.value_end(body, span.start)
+    return json_object.Span(span.start, end)
 
 
 def _message(raw: msgspec.Raw) -> bytes:
