@@ -43,7 +43,7 @@ run: install ## Start a gateway on 127.0.0.1:8080 with a simulated provider
 	@exec $(BIN)/gandalf serve --config $(CONFIG) $(ARGS)
 
 test: install ## Run the tests
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto $(ARGS)
 
 cov: install ## Run the tests and show what they do not reach
 	$(BIN)/coverage erase
