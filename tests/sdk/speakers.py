@@ -685,6 +685,9 @@ def _either(values: dict[str, Any], *names: str) -> Any:
     return None
 
 
+NO_SEAL = "skip_thought_signature_validator"
+"""What Google takes for calls that its models have not made."""
+
 # Google's client writes the other base64.
 _TO_USUAL = str.maketrans("-_", "+/")
 _NO_PARTS: dict[str, Any] = {"parts": []}
@@ -734,7 +737,8 @@ def _gemini_usage(said: Said) -> dict[str, Any]:
 
 def _gemini_item(heard: Heard, part: dict[str, Any]) -> list[Item]:
     if seal := part.get("thoughtSignature"):
-        heard.seals.append(seal.translate(_TO_USUAL))
+        given = seal if seal == NO_SEAL else seal.translate(_TO_USUAL)
+        heard.seals.append(given)
     if call := part.get("functionCall"):
         return [heard.call(call.get("id"), call["name"], call.get("args") or {})]
     if result := part.get("functionResponse"):

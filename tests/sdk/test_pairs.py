@@ -22,7 +22,7 @@ from tests.sdk.said import (
     kinds,
     without_thinking,
 )
-from tests.sdk.speakers import DIRECT, GAP, HOSTED, Speaker
+from tests.sdk.speakers import DIRECT, GAP, HOSTED, NO_SEAL, Speaker
 
 
 @pytest.fixture
@@ -397,7 +397,7 @@ def test_a_conversation_goes_on_with_another_provider_without_the_seals_of_the_f
 
     assert answer.text == "Hello there"
     heard = upstream.heard()
-    assert set(heard.seals) <= {"skip_thought_signature_validator"}
+    assert set(heard.seals) <= {NO_SEAL}
     assert without_thinking(heard).turns == [
         ("user", [("text", "What is the weather in Osló?")]),
         ("assistant", [("call", *call) for call in CALLED]),
