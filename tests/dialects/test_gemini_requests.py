@@ -450,14 +450,28 @@ def test_thoughts_come_back_with_the_seals_of_whoever_made_them():
     )
 
     assert read.messages[0] == assistant(
-        Thinking(text="a"),
-        Thinking(text="b", signature="b3duLQ==", origin="gemini"),
+        Thinking(text="ab", signature="b3duLQ==", origin="gemini"),
         Thinking(text="c", signature="seal+/?>", origin="anthropic"),
         Thinking(redacted="opaque", origin="anthropic"),
         "answer",
         signature="ZW5k",
     )
     assert read.used == {Feature.THINKING_HISTORY: "contents.parts.thought"}
+
+
+def test_the_pieces_of_a_streamed_answer_are_one_text_again():
+    pieces = [{"text": "Hello"}, {"text": "\n\n"}, {"text": "there"}]
+    body = {
+        "contents": [
+            {"role": "user", "parts": [{"text": "a"}, {"text": "b"}]},
+            {"role": "model", "parts": pieces},
+        ]
+    }
+
+    asked, said = parse(body).messages
+
+    assert asked.parts == (Text(text="a"), Text(text="b"))
+    assert said.parts == (Text(text="Hello\n\nthere"),)
 
 
 def test_a_foreign_seal_or_a_dummy_on_a_call_is_no_signature_of_it():

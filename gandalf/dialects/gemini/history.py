@@ -97,7 +97,7 @@ class History:
         content.close()
         return Message(
             role=role,
-            parts=tuple(parts),
+            parts=tuple(_joined(parts) if role == "assistant" else parts),
             signature=signature if role == "assistant" else None,
         )
 
@@ -200,6 +200,38 @@ class History:
 
     def _note(self, feature: Feature, fields: Fields, name: str = "") -> None:
         self._used.setdefault(feature, (fields.path + name).removesuffix("."))
+
+
+def _joined(parts: list[Part]) -> list[Part]:
+    """Return what a model said, put together where it came in pieces.
+
+    Clients keep the parts of a stream as they came. A piece may be nothing but white
+    space, which others refuse as a text, and a seal is good for all of its thinking.
+    """
+    joined: list[Part] = []
+    run: list[Text | Thinking] = []
+    for part in parts:
+        if run and not _goes_on(run[-1], part):
+            joined.append(_one(run))
+            run = []
+        if isinstance(part, Text | Thinking):
+            run.append(part)
+        else:
+            joined.append(part)
+    return [*joined, _one(run)] if run else joined
+
+
+def _goes_on(last: Text | Thinking, part: Part) -> bool:
+    if isinstance(last, Thinking):
+        ended = last.signature is not None or last.redacted is not None
+        return isinstance(part, Thinking) and part.redacted is None and not ended
+    return isinstance(part, Text)
+
+
+def _one(run: list[Text | Thinking]) -> Text | Thinking:
+    if len(run) == 1:
+        return run[0]
+    return msgspec.structs.replace(run[-1], text="".join([part.text for part in run]))
 
 
 def _is_thought(part: Part | None) -> bool:
