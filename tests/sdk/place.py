@@ -20,7 +20,7 @@ from tests.processes.gateway_process import (
     settings,
     until,
 )
-from tests.sdk.listeners import Listener, listening
+from tests.sdk.listeners import LISTENERS, Listener, listening
 from tests.sdk.speakers import SPEAKERS, Speaker
 
 
@@ -30,6 +30,7 @@ class Place:
     def __init__(self, process: GatewayProcess, speakers: dict[str, Speaker]) -> None:
         self.gateway = process
         self.speakers = speakers
+        self.aliases: set[str] = set()
         self._admin = process.client(ADMIN_KEY)
 
     def record(self, listener: Listener[Any]) -> dict[str, Any]:
@@ -66,8 +67,10 @@ def everything(directory: Path) -> Iterator[Place]:
             kind: speaker(fake)
             for (kind, speaker), fake in zip(SPEAKERS.items(), fakes, strict=True)
         }
-        with gateway(directory, _config(speakers)) as process:
+        config = _config(speakers)
+        with gateway(directory, config) as process:
             with closing(Place(process, speakers)) as place:
+                place.aliases = {each["model_alias"] for each in config["routes"]}
                 yield place
 
 
@@ -78,8 +81,13 @@ def _config(speakers: dict[str, Speaker]) -> dict[str, Any]:
         for kind, each in speakers.items()
         if each.embedding_model
     ]
+    dead = [
+        speakers["openai"].provider | {"name": f"dead-for-{listener.name}"}
+        for listener in LISTENERS
+    ]
+    routes += [route(each["name"], each["name"]) for each in dead]
     return settings(
-        providers=[speaker.provider for speaker in speakers.values()],
+        providers=[*(speaker.provider for speaker in speakers.values()), *dead],
         routes=routes,
         cache={"enabled": False},
         circuit_breaker={"enabled": False},

@@ -25,12 +25,6 @@ from tests.sdk.said import (
 from tests.sdk.speakers import DIRECT, GAP, HOSTED, NO_SEAL, Speaker
 
 
-@pytest.fixture
-def place(everything: Place) -> Place:
-    everything.forget()
-    return everything
-
-
 @pytest.fixture(scope="module", params=LISTENERS, ids=lambda listener: listener.name)
 def client(
     request: pytest.FixtureRequest, everything: Place
@@ -278,6 +272,10 @@ def test_thinking_is_shown_and_its_seal_comes_back(
     )
     if upstream.seals_thinking and client.returns_seals:
         assert heard.seals == [SEALS[upstream.dialect]]
+        thought = [item for item in heard.turns[1][1] if item[0] == "thinking"]
+        # A seal is good for the very text that it was made for.
+        if upstream.kind == "anthropic":
+            assert thought == [("thinking", THOUGHT, SEALS["anthropic"])]
     else:
         assert heard.seals == []
 
