@@ -127,11 +127,6 @@ def _text_of(result: Any) -> str:
     return json.dumps(result)
 
 
-def texts(items: Iterable[Item]) -> str:
-    """All text among ``items``."""
-    return "".join(item[1] for item in items if item[0] == "text")
-
-
 def kinds(items: Iterable[Item]) -> list[str]:
     """What ``items`` are."""
     return [item[0] for item in items]
