@@ -68,13 +68,7 @@ def ollama_client(place: Place) -> Iterator[ollama.Client]:
 # All of them.
 
 
-def test_the_models_are_the_aliases(
-    request: pytest.FixtureRequest, place: Place, any_client: Listener[Any]
-) -> None:
-    if any_client.dialect == "gemini":
-        reason = "/v1/models, where Google's client asks now, speaks OpenAI's dialect"
-        request.applymarker(pytest.mark.xfail(reason=reason))
-
+def test_the_models_are_the_aliases(place: Place, any_client: Listener[Any]) -> None:
     assert set(any_client.listed()) == place.aliases
 
 
