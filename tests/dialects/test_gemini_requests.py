@@ -337,6 +337,7 @@ def test_a_tool_loop_is_read():
         Feature.TOOLS,
         Feature.TOOL_CHOICE,
         Feature.TOOL_RESULT_ERROR,
+        Feature.THINKING_HISTORY,
     }
 
 

@@ -118,6 +118,8 @@ class Blocks:
         }
 
     def _tool_use(self, part: ToolCall) -> Block:
+        if part.signature is not None:
+            self._losses.dropped.add(Feature.THINKING_HISTORY)
         return {
             "type": "tool_use",
             "id": part.id,

@@ -79,6 +79,8 @@ class _Rendering:
             losses.approximated.add(Feature.DEVELOPER)
 
     def add(self, message: Message) -> None:
+        if message.signature is not None:
+            self._losses.dropped.add(Feature.THINKING_HISTORY)
         blocks = self._blocks.blocks(message.role, message.parts)
         if not blocks:
             return

@@ -92,8 +92,11 @@ class History:
             fields.close()
             if part is not None:
                 parts.append(part)
-            if seal and not isinstance(part, ToolCall) and not _is_thought(part):
-                signature = own_of(seal) or signature
+            own = None if _is_thought(part) else own_of(seal)
+            if own is not None:
+                self._note(Feature.THINKING_HISTORY, fields, "thoughtSignature")
+            if own is not None and not isinstance(part, ToolCall):
+                signature = own
         content.close()
         return Message(
             role=role,

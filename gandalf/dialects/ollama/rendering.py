@@ -90,6 +90,8 @@ class _Rendering:
             results = [part for part in message.parts if isinstance(part, ToolResult)]
             rendered += [self._result(result) for result in results]
             rest = [part for part in message.parts if not isinstance(part, ToolResult)]
+            if message.signature is not None:
+                self._dropped.add(Feature.THINKING_HISTORY)
             if rest or not results:
                 rendered.append(self._message(message.role, rest))
         return rendered
@@ -109,6 +111,8 @@ class _Rendering:
 
     def _add_calls(self, message: dict[str, Any], calls: Sequence[ToolCall]) -> None:
         self._names.update((call.id, call.name) for call in calls)
+        if any(call.signature is not None for call in calls):
+            self._dropped.add(Feature.THINKING_HISTORY)
         rendered, failed = rendered_calls(calls)
         message["content"] += "".join(failed)
         if rendered:
