@@ -100,7 +100,7 @@ def assert_streamed(client, upstream, said, told, json_tool=""):
 
 
 @upstreams
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(answer=ANSWERS, size=SIZES)
 def test_every_client_gets_all_of_an_answer_that_it_can_be_told(upstream, answer, size):
     told = of_upstream(upstream, answer)
@@ -113,7 +113,7 @@ def test_every_client_gets_all_of_an_answer_that_it_can_be_told(upstream, answer
 
 
 @pytest.mark.parametrize("upstream", EMULATING)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(answer=answers(json_tool=True), size=SIZES)
 def test_json_that_comes_as_a_call_is_all_the_text_there_is(upstream, answer, size):
     said = of_upstream(upstream, answer)
@@ -127,7 +127,7 @@ def test_json_that_comes_as_a_call_is_all_the_text_there_is(upstream, answer, si
 
 
 @upstreams
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(answer=ANSWERS, size=SIZES, cuts=st.lists(st.integers(0, 4000), max_size=9))
 def test_however_a_stream_is_cut_the_client_gets_the_same_bytes(
     upstream, answer, size, cuts

@@ -149,7 +149,7 @@ def whole(client, call, upstream, told):
 
 
 @upstreams
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(answer=answers())
 def test_a_legacy_completion_has_all_of_the_text(upstream, answer):
     told = of_upstream(upstream, answer)
@@ -167,7 +167,7 @@ def test_a_legacy_completion_has_all_of_the_text(upstream, answer):
 
 
 @upstreams
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(answer=answers())
 def test_a_generation_has_all_that_a_chat_has(upstream, answer):
     told = of_upstream(upstream, answer)

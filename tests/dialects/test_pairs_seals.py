@@ -116,7 +116,7 @@ def seals_sent(target, body):
 
 @pytest.mark.parametrize("client", CARRYING)
 @pytest.mark.parametrize("upstream", SEALING)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(answer=answers())
 def test_a_seal_comes_back_to_who_made_it(upstream, client, answer):
     told = of_upstream(upstream, answer)
@@ -128,7 +128,7 @@ def test_a_seal_comes_back_to_who_made_it(upstream, client, answer):
 
 
 @pytest.mark.parametrize("client", CARRYING)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(answer=answers())
 def test_a_seal_comes_back_to_bedrock(client, answer):
     told = of_upstream("converse", answer)
@@ -159,7 +159,7 @@ def test_a_seal_comes_back_to_bedrock(client, answer):
         if other != upstream and (upstream, other) != ("anthropic", "converse")
     ],
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(answer=answers())
 def test_a_seal_does_not_go_to_who_has_not_made_it(upstream, other, client, answer):
     told = of_upstream(upstream, answer)
