@@ -8,7 +8,9 @@ name that occurs twice at the top level is refused.
 
 Two ways to the same answer. Usually each governed name stands in the body once at the
 most, as a name, and that is it. If one is there twice, or may be hidden behind an
-escape (``"mod\u0065l"``), the members of the object are walked one by one.
+escape (``"mod\u0065l"``), the members of the object are walked one by one. Requests
+are many and small, so their bodies are only ``check``ed when they arrive, and the few
+places that are needed are looked for then.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class Span(NamedTuple):
 _decode_top = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 # Bytes up to which one regular expression beats a search for each name.
-SMALL = 2048
+SMALL = 4096
 
 
 class Governed:
@@ -55,11 +57,46 @@ class Governed:
     def __init__(self, *names: str) -> None:
         self.names = frozenset(names)
         self._quoted = {b'"%b"' % name.encode().lower(): name for name in sorted(names)}
+        self._exact = {name: b'"%b"' % name.encode() for name in names}
         self._folded = {name.lower() for name in names}
         alternatives = b"|".join(sorted(name.lower().encode() for name in names))
-        self._any = re.compile(
-            rb'"(%b)"(?:[ \t\n\r]*:[ \t\n\r]*)?' % alternatives, re.ASCII
-        )
+        self._find_names = re.compile(rb'"(?:%b)"' % alternatives).findall
+
+    def check(self, body: bytes) -> None:
+        """Refuse ``body`` if a governed name occurs more than once in it.
+
+        Args:
+            body: A JSON object that has been decoded already, so known to be valid.
+
+        Raises:
+            BadRequest: One does, or the body is too intricate to be sure.
+        """
+        if len(body) > SMALL:
+            self.members(body)
+            return
+        names = self._find_names(body.lower())
+        if len(set(names)) < len(names) or _hides_letters(body):
+            self._walk(body)
+
+    def place(self, body: bytes, name: str) -> Span | None:
+        """Return where the value of the governed ``name`` stands; None if it does not.
+
+        Like ``members`` it finds a name that stands in the body once wherever that is.
+
+        Args:
+            body: Of what ``check`` has found good.
+            name: As it is spelled.
+        """
+        quoted = self._exact[name]
+        at = body.find(quoted)
+        colon = _COLON.match(body, at + len(quoted)) if at >= 0 else None
+        if (
+            colon is None
+            or body.find(quoted, start := colon.end()) >= 0
+            or _hides_letters(body)
+        ):
+            return self._walk(body).get(name)
+        return Span(start, value_end(body, start))
 
     def members(self, body: bytes) -> dict[str, Span]:
         """Return where the values of the governed names stand, ``end`` 0 if not sought.
@@ -77,8 +114,6 @@ class Governed:
         """
         found: dict[str, Span] = {}
         folded = body.lower()
-        if len(body) <= SMALL:
-            return self._members_of_small(body, folded)
         for quoted, name in self._quoted.items():
             at = folded.find(quoted)
             if at < 0:
@@ -93,9 +128,7 @@ class Governed:
             ):
                 return self._walk(body)
             found[name] = Span(colon.end(), 0)
-        if b"\\u00" in body and _ESCAPED_LETTER.search(body):
-            return self._walk(body)
-        return found
+        return self._walk(body) if _hides_letters(body) else found
 
     def member(self, body: bytes, name: str) -> Span | None:
         """Return where the value of the top-level member ``name`` stands, if any does.
@@ -106,19 +139,6 @@ class Governed:
         if name not in _decode_top(body):
             return None
         return self.members(body).get(name)
-
-    def _members_of_small(self, body: bytes, folded: bytes) -> dict[str, Span]:
-        # The same in one search for all names: faster as long as the body is small.
-        found: dict[str, Span] = {}
-        for match in self._any.finditer(folded):
-            start, end = match.span(1)
-            name = body[start:end].decode()
-            if match.end() == end + 1 or name in found or name not in self.names:
-                return self._walk(body)
-            found[name] = Span(match.end(), 0)
-        if b"\\u00" in body and _ESCAPED_LETTER.search(body):
-            return self._walk(body)
-        return found
 
     def _walk(self, body: bytes) -> dict[str, Span]:
         found: dict[str, Span] = {}
@@ -137,6 +157,10 @@ class Governed:
             if name in self.names:
                 found[name] = span
         return found
+
+
+def _hides_letters(body: bytes) -> bool:
+    return b"\\u00" in body and _ESCAPED_LETTER.search(body) is not None
 
 
 def value_end(body: bytes, start: int) -> int:
@@ -164,6 +188,9 @@ def value_end(body: bytes, start: int) -> int:
 
 def splice(body: bytes, edits: list[tuple[Span, bytes]]) -> bytes:
     """Return ``body`` with each span replaced; all other bytes stay as they are."""
+    if len(edits) == 1:
+        (start, end), replacement = edits[0]
+        return b"".join((body[:start], replacement, body[end:]))
     pieces = []
     done = 0
     for span, replacement in sorted(edits):

@@ -13,7 +13,11 @@ from gandalf.domain.errors import BadRequest
 
 def value_of(body, name):
     start = GOVERNED.members(body)[name].start
-    return body[start : value_end(body, start)]
+    value = body[start : value_end(body, start)]
+    GOVERNED.check(body)
+    place = GOVERNED.place(body, name)
+    assert body[slice(*place)] == value
+    return value
 
 
 @pytest.mark.parametrize(
@@ -43,10 +47,18 @@ def test_finds_the_governing_member_wherever_it_stands(body):
         b'{"model":"a","stream_options":{},"stream_options":null}',
     ],
 )
-def test_a_governed_name_that_occurs_twice_is_refused(body):
+@pytest.mark.parametrize("look", [GOVERNED.members, GOVERNED.check])
+def test_a_governed_name_that_occurs_twice_is_refused(body, look):
     with pytest.raises(BadRequest) as refused:
-        GOVERNED.members(body)
+        look(body)
     assert refused.value.code == "duplicate_key"
+
+
+def test_a_name_that_is_not_in_the_body_has_no_place():
+    body = b'{"model":"stream","x":{"n":1}}'
+
+    assert GOVERNED.place(b'{"model":"a"}', "stream_options") is None
+    assert GOVERNED.place(body, "stream") is None
 
 
 def test_a_body_that_needs_too_long_a_look_is_refused():
@@ -89,8 +101,9 @@ def check(pairs, indent, escape):
     governed = [n.lower() for n, _ in pairs if n.lower() in GOVERNED.names]
 
     if len(set(governed)) < len(governed):
-        with pytest.raises(BadRequest):
-            GOVERNED.members(body)
+        for look in (GOVERNED.members, GOVERNED.check):
+            with pytest.raises(BadRequest):
+                look(body)
         return
     for name, value in pairs:
         if name in GOVERNED.names:

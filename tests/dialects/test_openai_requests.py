@@ -575,7 +575,7 @@ def test_nesting_beyond_the_stack_is_a_bad_request():
         b"[" * 100_000,
         b"]" * 100_000,
     )
-    call = openai.Call(operation="chat", model="m", body=deep, members={})
+    call = openai.Call(operation="chat", model="m", body=deep)
 
     with pytest.raises(BadRequest):
         openai.parse_request(call)

@@ -25,6 +25,10 @@ class _CompletionDetails(msgspec.Struct):
     audio_tokens: int | None = None
 
 
+_NO_PROMPT_DETAILS = _PromptDetails()
+_NO_COMPLETION_DETAILS = _CompletionDetails()
+
+
 class UsageView(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -64,8 +68,8 @@ def tokens_of(usage: UsageView | None) -> TokenUsage | None:
     """Return the tokens by class; None if they are not told."""
     if usage is None or usage.prompt_tokens is None:
         return None
-    prompt = usage.prompt_tokens_details or _PromptDetails()
-    completion = usage.completion_tokens_details or _CompletionDetails()
+    prompt = usage.prompt_tokens_details or _NO_PROMPT_DETAILS
+    completion = usage.completion_tokens_details or _NO_COMPLETION_DETAILS
     written = prompt.cache_write_tokens
     if written is None:
         written = prompt.cache_creation_tokens
@@ -140,10 +144,14 @@ def _rest(total: int | None, *parts: int | None) -> int | None:
     # OpenAI's totals include the parts; ours are disjoint.
     if total is None:
         return None
-    return max(0, total - sum(part or 0 for part in parts))
+    for part in parts:
+        if part:
+            total -= part
+    return max(0, total)
 
 
 def failed_in(view: AnswerView) -> Failed | None:
     """Return the error that ``view`` carries, if it does."""
-    error = bytes(view.error)
-    return failed_of(error) if error not in (b"", b"null") else None
+    if not view.error or (error := bytes(view.error)) == b"null":
+        return None
+    return failed_of(error)

@@ -63,13 +63,12 @@ _decode_chat = msgspec.json.Decoder(_ChatView).decode
 _decode_completions = msgspec.json.Decoder(_CompletionsView).decode
 _decode_embeddings = msgspec.json.Decoder(_EmbeddingsView).decode
 
-_NOTHING = (b"", b"null", b"[]")
+_NOTHING = (b"null", b"[]")
 
 
 class Call(BaseCall, kw_only=True):
-    """A call of OpenAI's, with the places of what may have to change in it."""
+    """A call of OpenAI's."""
 
-    members: dict[str, json_object.Span]
     include_usage: bool = False
     """Whether the client itself asked for usage at the end of its stream."""
     options_sent: bool = False
@@ -85,22 +84,21 @@ class Call(BaseCall, kw_only=True):
         """
         edits: list[tuple[json_object.Span, bytes]] = []
         if model != self.model:
-            start = self.members["model"].start
-            span = json_object.Span(start, json_object.value_end(self.body, start))
+            span = GOVERNED.place(self.body, "model")
+            assert span is not None  # noqa: S101 - what has no model is no call
             edits.append((span, msgspec.json.encode(model)))
         if self.stream and not self.include_usage:
             edits.append(self._asking_for_usage())
         return json_object.splice(self.body, edits) if edits else self.body
 
     def _asking_for_usage(self) -> tuple[json_object.Span, bytes]:
-        sent = self.members.get("stream_options") if self.options_sent else None
-        if sent is None:
+        span = None
+        if self.options_sent:
+            span = GOVERNED.place(self.body, "stream_options")
+        if span is None:
             start = self.body.index(b"{") + 1
             added = b'"stream_options":{"include_usage":true},'
             return json_object.Span(start, start), added
-        span = json_object.Span(
-            sent.start, json_object.value_end(self.body, sent.start)
-        )
         options = msgspec.json.decode(self.body[span.start : span.end]) or {}
         return span, msgspec.json.encode({**options, "include_usage": True})
 
@@ -108,12 +106,12 @@ class Call(BaseCall, kw_only=True):
 def chat_call(body: bytes) -> Call:
     """Return what the ``body`` of a chat completion asks for."""
     view = _decode_chat(body)
+    GOVERNED.check(body)
     options = view.stream_options
     return Call(
         operation="chat",
         model=_named(view.model),
         body=body,
-        members=GOVERNED.members(body),
         stream=bool(view.stream),
         include_usage=bool(options and options.include_usage),
         options_sent=options is not msgspec.UNSET,
@@ -122,21 +120,24 @@ def chat_call(body: bytes) -> Call:
         seed=view.seed,
         max_tokens=view.max_completion_tokens or view.max_tokens,
         estimated_tokens=estimate_tokens(view.messages) + len(view.tools) // 4,
-        functions=bytes(view.functions) not in _NOTHING
-        and bytes(view.tools) in _NOTHING,
+        functions=_told(view.functions) and not _told(view.tools),
     )
+
+
+def _told(value: msgspec.Raw) -> bool:
+    return len(value) > 0 and bytes(value) not in _NOTHING
 
 
 def completions_call(body: bytes) -> Call:
     """Return what the ``body`` of a legacy completion asks for."""
     view = _decode_completions(body)
+    GOVERNED.check(body)
     options = view.stream_options
     prompts, tokens = _prompts_of(view.prompt)
     return Call(
         operation="completions",
         model=_named(view.model),
         body=body,
-        members=GOVERNED.members(body),
         stream=bool(view.stream),
         include_usage=bool(options and options.include_usage),
         options_sent=options is not msgspec.UNSET,
@@ -162,11 +163,11 @@ def _prompts_of(prompt: str | list[str | int | list[int]] | None) -> tuple[int, 
 def embeddings_call(body: bytes) -> Call:
     """Return what the ``body`` of an embeddings request asks for."""
     view = _decode_embeddings(body)
+    GOVERNED.check(body)
     return Call(
         operation="embeddings",
         model=_named(view.model),
         body=body,
-        members=GOVERNED.members(body),
         estimated_tokens=estimate_tokens(view.input),
     )
 
@@ -214,10 +215,10 @@ def with_model(body: bytes, model: str) -> bytes:
     """
     view = _decode_model(body)
     encoded = msgspec.json.encode(model)
-    members = GOVERNED.members(body)
+    GOVERNED.check(body)
     if view.model is not msgspec.UNSET:
-        start = members["model"].start
-        span = json_object.Span(start, json_object.value_end(body, start))
+        span = GOVERNED.place(body, "model")
+        assert span is not None  # noqa: S101 - the view has it
         return json_object.splice(body, [(span, encoded)])
     start = body.index(b"{") + 1
     empty = body[start:].lstrip(b" \t\r\n").startswith(b"}")
