@@ -56,9 +56,8 @@ class Bucket:
 
     def refill(self, now: int) -> None:
         """Add what has flowed in since the last look, up to capacity."""
-        self.level = min(
-            self.capacity, self.level + (now - self.touched) * self.per_minute
-        )
+        level = self.level + (now - self.touched) * self.per_minute
+        self.level = level if level < self.capacity else self.capacity
         self.touched = now
 
     def resize(self, per_minute: int) -> None:
@@ -116,15 +115,15 @@ class RateLimiter:
         tokens = self._bucket(self._tokens, key_id, limits.tpm, now)
         if tokens is not None and estimated_tokens > tokens.per_minute:
             raise _too_large(estimated_tokens, tokens.per_minute)
-        for_requests = requests.wait_for(1) if requests is not None else 0.0
-        for_tokens = tokens.wait_for(estimated_tokens) if tokens is not None else 0.0
-        if for_requests or for_tokens:
-            limit = "rpm" if for_requests >= for_tokens else "tpm"
-            raise RateLimited(limit, max(for_requests, for_tokens))
+        cost = estimated_tokens * UNITS
+        if (requests is not None and requests.level < UNITS) or (
+            tokens is not None and tokens.level < cost
+        ):
+            raise _too_soon(requests, tokens, estimated_tokens)
         if requests is not None:
             requests.level -= UNITS
         if tokens is not None:
-            tokens.level -= estimated_tokens * UNITS
+            tokens.level -= cost
         return _state(requests, tokens)
 
     def settle(
@@ -184,7 +183,7 @@ class RateLimiter:
     def _add(
         self, table: Buckets, key_id: str, per_minute: int | None, amount: int
     ) -> None:
-        if not per_minute:
+        if not per_minute or not amount:
             return
         now = self._now()
         bucket = table.get(key_id)
@@ -212,6 +211,15 @@ def _state(requests: Bucket | None, tokens: Bucket | None) -> LimitState:
         requests.allowance() if requests is not None else None,
         tokens.allowance() if tokens is not None else None,
     )
+
+
+def _too_soon(
+    requests: Bucket | None, tokens: Bucket | None, estimated_tokens: int
+) -> RateLimited:
+    for_requests = requests.wait_for(1) if requests is not None else 0.0
+    for_tokens = tokens.wait_for(estimated_tokens) if tokens is not None else 0.0
+    limit = "rpm" if for_requests >= for_tokens else "tpm"
+    return RateLimited(limit, max(for_requests, for_tokens))
 
 
 def _too_large(estimated_tokens: int, tpm: int) -> BadRequest:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from gandalf.actors.limiter import Allowance, LimitState, RateLimiter
+from gandalf.actors.limiter import LimitState, RateLimiter
 from gandalf.config import Config, RateLimits
 from gandalf.domain.errors import BadRequest, RateLimited
 from gandalf.domain.identity import Identity, Limits
@@ -67,11 +67,11 @@ def effective_limits(identity: Identity, defaults: RateLimits) -> Limits:
     A limit of 0 is a value of the key's own: unlimited, whatever the default is.
     """
     own = identity.limits
-    rpm = own.rpm if own is not None else None
-    tpm = own.tpm if own is not None else None
+    if own is None:
+        return Limits(defaults.default_rpm, defaults.default_tpm)
     return Limits(
-        rpm=rpm if rpm is not None else defaults.default_rpm,
-        tpm=tpm if tpm is not None else defaults.default_tpm,
+        rpm=own.rpm if own.rpm is not None else defaults.default_rpm,
+        tpm=own.tpm if own.tpm is not None else defaults.default_tpm,
     )
 
 
@@ -84,10 +84,20 @@ def limit_headers(state: LimitState, *, refused: str = "") -> HeaderList:
             clients read it as "may I send", and a few tokens left are as good as none.
     """
     headers: HeaderList = []
-    if state.requests is not None:
-        headers += _REQUESTS.of(state.requests, none_left=refused == "rpm")
-    if state.tokens is not None:
-        headers += _TOKENS.of(state.tokens, none_left=refused == "tpm")
+    if (left := state.requests) is not None:
+        remaining = 0 if refused == "rpm" else left.remaining
+        headers += (
+            (b"x-ratelimit-limit-requests", b"%d" % left.limit),
+            (b"x-ratelimit-remaining-requests", b"%d" % remaining),
+            (b"x-ratelimit-reset-requests", format_duration(left.reset)),
+        )
+    if (left := state.tokens) is not None:
+        remaining = 0 if refused == "tpm" else left.remaining
+        headers += (
+            (b"x-ratelimit-limit-tokens", b"%d" % left.limit),
+            (b"x-ratelimit-remaining-tokens", b"%d" % remaining),
+            (b"x-ratelimit-reset-tokens", format_duration(left.reset)),
+        )
     return headers
 
 
@@ -105,26 +115,6 @@ def format_duration(seconds: float) -> bytes:
     if hours or minutes:
         text = f"{minutes}m{text}"
     return (f"{hours}h{text}" if hours else text).encode()
-
-
-class _Fields:
-    """The three fields of one kind of limit."""
-
-    def __init__(self, kind: bytes) -> None:
-        self._limit = b"x-ratelimit-limit-" + kind
-        self._remaining = b"x-ratelimit-remaining-" + kind
-        self._reset = b"x-ratelimit-reset-" + kind
-
-    def of(self, left: Allowance, *, none_left: bool) -> HeaderList:
-        remaining = 0 if none_left else left.remaining
-        return [
-            (self._limit, b"%d" % left.limit),
-            (self._remaining, b"%d" % remaining),
-            (self._reset, format_duration(left.reset)),
-        ]
-
-
-_REQUESTS, _TOKENS = _Fields(b"requests"), _Fields(b"tokens")
 
 
 def _cost_nothing(exchange: Exchange) -> bool:
