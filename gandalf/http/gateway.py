@@ -67,7 +67,7 @@ class Gateway:
             body=body,
             request_id=request_id(headers, own),
             received_at=received_at,
-            own_id=own,
+            id=own,
             query=query,
             url_key=url_key,
             upload=upload,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
+import msgspec
 import trio
 
 from gandalf.actors.response_cache import Capture
-from gandalf.dialects.base import Call, Follower
+from gandalf.dialects.base import Call, Dialect, Follower
 from gandalf.domain.errors import GatewayError
 from gandalf.domain.identity import Identity, Limits
 from gandalf.domain.routing import Route, Target
@@ -71,12 +72,37 @@ def is_strict(headers: Headers, route: Route | None) -> bool:
     return route is not None and route.strict
 
 
-class Exchange:
+class Exchange(msgspec.Struct, kw_only=True, eq=False):
     """Each stage reads what earlier stages wrote and fills in its own part.
 
-    What a stage has not filled in yet has its default on the class: an exchange that
-    is refused early costs little.
+    A struct, because a dictionary of so many attributes takes four times the memory
+    for as long as a stream is open.
     """
+
+    # Whoever makes it.
+    endpoint: Endpoint
+    """What was asked for."""
+    headers: Headers
+    body: bytes
+    request_id: str
+    """As echoed to the client in ``x-request-id``."""
+    received_at: float
+    """``trio.current_time()`` when the request's last byte had arrived."""
+    id: str = ""
+    """Ours: unique even if the client's is not. Empty: as ``request_id``."""
+    query: bytes = b""
+    """The URL's query, without a key."""
+    url_key: bytes = b""
+    """The key that was in the query."""
+    upload: Upload | None = None
+    """The body, of operations that take it while it arrives; ``body`` is empty."""
+    scope: trio.CancelScope = msgspec.field(default_factory=trio.CancelScope)
+    """Everything the exchange does runs inside; cancelled when it must stop."""
+
+    # Of the endpoint: asked for so often that they have places of their own.
+    operation: str = ""
+    dialect: Dialect = cast(Dialect, None)
+    """What the client speaks."""
 
     # trace
     trace: Trace | None = None
@@ -138,44 +164,15 @@ class Exchange:
     draining: Drains | None = None
     """Who allowed it, once it does."""
 
-    def __init__(
-        self,
-        *,
-        endpoint: Endpoint,
-        headers: Headers,
-        body: bytes,
-        request_id: str,
-        received_at: float,
-        query: bytes = b"",
-        url_key: bytes = b"",
-        upload: Upload | None = None,
-        own_id: str = "",
-        scope: trio.CancelScope | None = None,
-    ) -> None:
-        self.endpoint = endpoint
-        """What was asked for."""
-        self.operation = endpoint.operation
-        self.dialect = endpoint.dialect
-        """What the client speaks."""
-        self.headers = headers
-        self.body = body
-        self.request_id = request_id
-        """As echoed to the client in ``x-request-id``."""
-        self.id = own_id or request_id
-        """Ours: unique even if the client's is not."""
-        self.received_at = received_at
-        """``trio.current_time()`` when the request's last byte had arrived."""
-        self.query = query
-        """The URL's query, without a key."""
-        self.url_key = url_key
-        """The key that was in the query."""
-        self.upload = upload
-        """The body, of operations that take it while it arrives; ``body`` is empty."""
-        self.scope = scope or trio.CancelScope()
-        """Everything the exchange does runs inside; cancelled when it must stop."""
-        self.attempts: list[Attempt] = []
-        self.reply_headers: list[tuple[bytes, bytes]] = []
-        """What stages want to tell the client: limits, cache."""
+    # All stages.
+    attempts: list[Attempt] = []
+    reply_headers: list[tuple[bytes, bytes]] = []
+    """What stages want to tell the client: limits, cache."""
+
+    def __post_init__(self) -> None:
+        self.operation = self.endpoint.operation
+        self.dialect = self.endpoint.dialect
+        self.id = self.id or self.request_id
 
     def hang_up(self) -> None:
         """Tell the exchange that its client has left. Synchronous, idempotent."""

@@ -52,6 +52,7 @@ class Step:
 
     def __init__(self, outcome, **changes):
         self.outcome, self.changes = outcome, changes
+        self.settled = False
 
     async def enter(self, exchange):
         for name, value in self.changes.items():
@@ -63,7 +64,7 @@ class Step:
         return self.outcome
 
     def settle(self, exchange):
-        exchange.settled = True
+        self.settled = True
 
 
 class CutStream:
@@ -159,12 +160,13 @@ async def test_it_is_recorded_after_everything_else_is_settled():
     journal = FakeJournal()
 
     def observe(exchange, record):
-        settled.append(exchange.settled)
+        settled.extend(step.settled for step in steps)
 
-    stages = [a_stage(journal, [observe]), Step(None), Step(WHOLE)]
+    steps = [Step(None), Step(WHOLE)]
+    stages = [a_stage(journal, [observe]), *steps]
     await Pipeline(stages).run(an_exchange(), FakeResponder())
 
-    assert settled == [True]
+    assert settled == [True, True]
 
 
 async def test_nobody_we_know_is_refused_and_recorded():
