@@ -21,7 +21,7 @@ from gandalf import __version__
 from gandalf.domain.errors import RateLimited
 from gandalf.domain.usage import UsageRecord, UsageSource
 from gandalf.telemetry.observed import Observed
-from gandalf.telemetry.series import OTHER, Counter, Gauge, Histogram, Read, Series
+from gandalf.telemetry.series import OTHER, Cell, Counter, Gauge, Histogram, Read, Series
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -29,6 +29,8 @@ BREAKER_STATES = {"closed": 0, "open": 1, "half_open": 2}
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # The model label of a request whose alias has no route: clients make such names up.
 UNKNOWN_MODEL = "unknown"
+# Kinds of requests to remember the series of; past it all are looked up anew.
+MAX_KINDS = 1000
 TOKEN_CLASSES = (
     "input",
     "cache_read",
@@ -171,6 +173,65 @@ class _Series:
         )
 
 
+class _Ordinary:
+    """Counts requests of one kind, which were answered by their only attempt.
+
+    It adds to the same series as everything else, having looked them up but once.
+    """
+
+    __slots__ = (
+        "_attempts",
+        "_class_of",
+        "_classes",
+        "_completion",
+        "_duration",
+        "_overhead",
+        "_prompt",
+        "_requests",
+        "_ttft",
+        "_upstream",
+    )
+
+    def __init__(
+        self,
+        series: _Series,
+        method: str,
+        path: str,
+        status: int,
+        model: str,
+        target: str,
+        outcome: str,
+    ) -> None:
+        self._requests = series.requests.cell((method, path, status))
+        self._duration = series.request_duration.distribution((method, path))
+        self._overhead = series.overhead.distribution()
+        self._attempts = series.attempts.cell((target, outcome))
+        self._upstream = series.upstream_duration.distribution((target,))
+        self._ttft = series.ttft.distribution((model, target))
+        self._prompt = series.tokens.cell((model, "prompt"))
+        self._completion = series.tokens.cell((model, "completion"))
+        self._class_of = lambda name: series.tokens_by_class.cell((model, name))
+        # Only of classes that occur: none is shown that never does.
+        self._classes: dict[str, Cell] = {}
+
+    def observe(self, record: UsageRecord) -> None:
+        self._requests.value += 1
+        self._duration.observe(record.latency)
+        self._overhead.observe(record.overhead)
+        self._attempts.value += 1
+        self._upstream.observe(record.attempts[0].duration)
+        self._ttft.observe(record.ttft or 0.0)
+        tokens = record.tokens
+        self._prompt.value += tokens.prompt_tokens
+        self._completion.value += tokens.completion_tokens
+        for name in TOKEN_CLASSES:
+            if amount := getattr(tokens, name):
+                cell = self._classes.get(name)
+                if cell is None:
+                    cell = self._classes[name] = self._class_of(name)
+                cell.value += amount
+
+
 class Metrics(_Series):
     """All metrics of this process, in a registry of their own."""
 
@@ -185,6 +246,7 @@ class Metrics(_Series):
         for collector in self._collectors:
             self.registry.register(collector)
 
+        self._kinds: dict[tuple[str, str, int, str, str, str], _Ordinary] = {}
         self._worst_lag = 0.0
         self.loop_lag_max.watch(self._take_worst_lag)
         self.build_info.set(1, (__version__, platform.python_version()))
@@ -198,10 +260,10 @@ class Metrics(_Series):
 
     def observe(self, exchange: Observed, record: UsageRecord) -> None:
         """Count a request that has run the pipeline. Called once, at its settlement."""
-        method, path = exchange.method, exchange.rule
-        self.requests.add((method, path, record.status))
-        self.request_duration.observe(record.latency, (method, path))
-        self.overhead.observe(record.overhead)
+        if _is_ordinary(record):
+            self._kind(exchange, record).observe(record)
+        else:
+            self._observe_unusual(exchange, record)
         if record.stream:
             self.stream_ends.add((record.end_reason.value,))
         if record.cache == "hit":
@@ -210,10 +272,33 @@ class Metrics(_Series):
             self.cache_misses.add()
         if isinstance(exchange.error, RateLimited):
             self.ratelimit_rejects.add((exchange.error.limit,))
+
+    def _kind(self, exchange: Observed, record: UsageRecord) -> _Ordinary:
+        """Return what counts requests like this one."""
+        attempt = record.attempts[0]
+        key = (
+            exchange.method,
+            exchange.rule,
+            record.status,
+            _model_of(exchange),
+            attempt.target,
+            attempt.outcome,
+        )
+        kind = self._kinds.get(key)
+        if kind is None:
+            if len(self._kinds) >= MAX_KINDS:
+                self._kinds.clear()
+            kind = self._kinds[key] = _Ordinary(self, *key)
+        return kind
+
+    def _observe_unusual(self, exchange: Observed, record: UsageRecord) -> None:
+        method, path = exchange.method, exchange.rule
+        self.requests.add((method, path, record.status))
+        self.request_duration.observe(record.latency, (method, path))
+        self.overhead.observe(record.overhead)
         if record.attempts:
             self._observe_attempts(record)
-            model = UNKNOWN_MODEL if exchange.route is None else exchange.route.alias
-            self._observe_usage(model, record)
+            self._observe_usage(_model_of(exchange), record)
 
     def observe_page(
         self, method: str, path: str, status: int, duration: float
@@ -293,6 +378,20 @@ class Metrics(_Series):
     def _take_worst_lag(self) -> float:
         worst, self._worst_lag = self._worst_lag, 0.0
         return worst
+
+
+def _is_ordinary(record: UsageRecord) -> bool:
+    attempts = record.attempts
+    return (
+        record.usage_source is UsageSource.PROVIDER
+        and record.ttft is not None
+        and len(attempts) == 1
+        and attempts[0].decision == "answer"
+    )
+
+
+def _model_of(exchange: Observed) -> str:
+    return UNKNOWN_MODEL if exchange.route is None else exchange.route.alias
 
 
 def _last_asked(record: UsageRecord) -> str:

@@ -35,6 +35,15 @@ MAX_SERIES = 500
 MAX_HISTOGRAMS = 200
 
 
+class Cell:
+    """One number. Whoever counts often keeps hold of it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: float = 0.0) -> None:
+        self.value = value
+
+
 class Series(Collector):
     """One metric with all its label values."""
 
@@ -53,22 +62,24 @@ class _Scalar(Series):
         self._help = help_text
         self._limit = limit
         self._other: Labels = (OTHER,) * len(self.label_names)
-        self._values: dict[Labels, float] = {} if labels else {(): 0.0}
+        self._cells: dict[Labels, Cell] = {} if labels else {(): Cell()}
         self._watched: dict[Labels, Read] = {}
 
     def watch(self, read: Read, labels: Labels = ()) -> None:
         """Show whatever ``read`` returns at the time of each scrape."""
-        self._values.pop(labels, None)
+        self._cells.pop(labels, None)
         self._watched[labels] = read
 
     def value(self, labels: Labels = ()) -> float:
         """Return the present value; 0 if there is none yet."""
-        read = self._watched.get(labels)
-        return self._values.get(labels, 0.0) if read is None else read()
+        if (read := self._watched.get(labels)) is not None:
+            return read()
+        cell = self._cells.get(labels)
+        return 0.0 if cell is None else cell.value
 
     def _samples(self) -> Iterator[tuple[list[str], float]]:
-        for labels, value in self._values.items():
-            yield [str(label) for label in labels], value
+        for labels, cell in self._cells.items():
+            yield [str(label) for label in labels], cell.value
         for labels, read in self._watched.items():
             yield [str(label) for label in labels], float(read())
 
@@ -88,13 +99,16 @@ class Counter(_Scalar):
 
     def add(self, labels: Labels = (), amount: float = 1.0) -> None:
         """Add ``amount`` to the series of ``labels``."""
-        values = self._values
-        if labels in values:
-            values[labels] += amount
-        elif len(values) < self._limit:
-            values[labels] = amount
-        else:
-            values[self._other] = values.get(self._other, 0.0) + amount
+        self.cell(labels).value += amount
+
+    def cell(self, labels: Labels = ()) -> Cell:
+        """Return what to add to for the series of ``labels``; it may be kept."""
+        cell = self._cells.get(labels)
+        if cell is None:
+            if len(self._cells) >= self._limit:
+                labels = self._other
+            cell = self._cells.setdefault(labels, Cell())
+        return cell
 
     def collect(self) -> list[Metric]:
         family = CounterMetricFamily(self.name, self._help, labels=self.label_names)
@@ -124,26 +138,32 @@ class Gauge(_Scalar):
     def set(self, value: float, labels: Labels = ()) -> None:
         """Replace the value of the series of ``labels``."""
         # No ``other`` here: of two values that share it, one would be a lie.
-        if labels in self._values or len(self._values) < self._limit:
-            self._values[labels] = value
+        if labels in self._cells or len(self._cells) < self._limit:
+            self._cells[labels] = Cell(value)
 
     def collect(self) -> list[Metric]:
         family = GaugeMetricFamily(self.name, self._help, labels=self.label_names)
         if self._read_all is not None:
-            self._values = dict(self._read_all())
+            self._cells = {k: Cell(value) for k, value in self._read_all().items()}
         for labels, value in self._samples():
             family.add_metric(labels, value)
         return [family]
 
 
-class _Distribution:
+class Distribution:
     """What one histogram has seen: a count for each bucket, and the sum."""
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("_bounds", "counts", "total")
 
-    def __init__(self, buckets: int) -> None:
-        self.counts = [0] * buckets
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count ``value``."""
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.total += value
 
 
 class Histogram(Series):
@@ -164,17 +184,22 @@ class Histogram(Series):
         self._bounds = tuple(buckets)
         self._limit = limit
         self._other: Labels = (OTHER,) * len(self.label_names)
-        self._seen: dict[Labels, _Distribution] = {}
+        self._seen: dict[Labels, Distribution] = {}
         if not labels:
-            self._admit(())
+            self.distribution()
 
     def observe(self, value: float, labels: Labels = ()) -> None:
         """Count ``value`` in the series of ``labels``."""
+        self.distribution(labels).observe(value)
+
+    def distribution(self, labels: Labels = ()) -> Distribution:
+        """Return what counts for the series of ``labels``; it may be kept."""
         seen = self._seen.get(labels)
         if seen is None:
-            seen = self._admit(labels)
-        seen.counts[bisect_left(self._bounds, value)] += 1
-        seen.total += value
+            if len(self._seen) >= self._limit:
+                labels = self._other
+            seen = self._seen.setdefault(labels, Distribution(self._bounds))
+        return seen
 
     def count(self, labels: Labels = ()) -> int:
         """Return how many values the series of ``labels`` has seen."""
@@ -189,12 +214,7 @@ class Histogram(Series):
             )
         return [family]
 
-    def _admit(self, labels: Labels) -> _Distribution:
-        if len(self._seen) >= self._limit:
-            labels = self._other
-        return self._seen.setdefault(labels, _Distribution(len(self._bounds) + 1))
-
-    def _buckets(self, seen: _Distribution) -> list[tuple[str, float]]:
+    def _buckets(self, seen: Distribution) -> list[tuple[str, float]]:
         so_far = 0
         buckets: list[tuple[str, float]] = []
         for bound, count in zip((*self._bounds, math.inf), seen.counts, strict=True):
