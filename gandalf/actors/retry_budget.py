@@ -34,9 +34,13 @@ class RetryBudget:
         """Go by ``settings`` from now on; what was counted still counts."""
         self._settings = settings
 
-    def note_request(self) -> None:
-        """Count a request, once, before its first attempt."""
-        self._requests.add(1, self._clock())
+    def note_request(self, now: float) -> None:
+        """Count a request, once, before its first attempt.
+
+        Args:
+            now: The time, which whoever makes the attempt has asked for already.
+        """
+        self._requests.add(1, now)
 
     def allow_retry(self) -> bool:
         """Whether one more retry may be made. If so, it is counted as made."""

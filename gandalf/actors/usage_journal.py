@@ -147,9 +147,7 @@ class UsageJournal:
         """
         if self._closing.is_set():
             raise ShuttingDown
-        if self._refused_lines or (
-            self._reserved >= self._capacity() and not self._allocate_now()
-        ):
+        if self._refused_lines or not self._has_room():
             self.refused += 1
             raise JournalFull
         self._reserved += 1
@@ -188,6 +186,13 @@ class UsageJournal:
         self._closing.set()
 
     # Room.
+
+    def _has_room(self) -> bool:
+        # Nearly always in the first segment, which is a quicker look than at all.
+        reserved = self._reserved
+        if self._open and reserved < self._open[0].room // MAX_RECORD_BYTES:
+            return True
+        return reserved < self._capacity() or self._allocate_now()
 
     def _capacity(self) -> int:
         # In records, segment by segment: no line crosses from one into the next.

@@ -12,17 +12,18 @@ class Window:
 
     def __init__(self, seconds: int) -> None:
         self.seconds = seconds
-        self._buckets: deque[tuple[int, float]] = deque()
+        # Each its second and its sum.
+        self._buckets: deque[list[float]] = deque()
         self._total = 0.0
 
     def add(self, amount: float, now: float) -> None:
         """Count ``amount`` into the current second."""
         second = int(now)
-        if self._buckets and self._buckets[-1][0] == second:
-            amount_before = self._buckets.pop()[1]
-            self._buckets.append((second, amount_before + amount))
+        buckets = self._buckets
+        if buckets and buckets[-1][0] == second:
+            buckets[-1][1] += amount
         else:
-            self._buckets.append((second, amount))
+            buckets.append([second, amount])
         self._total += amount
 
     def total(self, now: float) -> float:

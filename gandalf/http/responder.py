@@ -95,23 +95,25 @@ class ExchangeResponder:
     def _headers(self) -> list[tuple[bytes, bytes]]:
         exchange = self._exchange
         request_id = exchange.request_id.encode()
-        own = exchange.dialect.ID_HEADER
-        return [
-            (b"x-request-id", request_id),
-            *([(own, request_id)] if own else ()),
-            *_attempt_headers(exchange),
-            *_loss_headers(exchange),
-            *exchange.reply_headers,
-            *SECURITY_HEADERS,
-        ]
+        headers = [(b"x-request-id", request_id)]
+        if own := exchange.dialect.ID_HEADER:
+            headers.append((own, request_id))
+        headers += _attempt_headers(exchange)
+        if exchange.dropped or exchange.approximated:
+            headers += _loss_headers(exchange)
+        headers += exchange.reply_headers
+        headers += SECURITY_HEADERS
+        return headers
 
 
 def _attempt_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
-    sent = [a for a in exchange.attempts if a.decision != "skipped"]
-    headers = [(b"x-gandalf-attempts", b"%d" % len(sent))]
-    if sent:
-        headers.append((b"x-gandalf-target", sent[-1].target.encode()))
-    return headers
+    sent = [a.target for a in exchange.attempts if a.decision != "skipped"]
+    if not sent:
+        return [(b"x-gandalf-attempts", b"0")]
+    return [
+        (b"x-gandalf-attempts", b"%d" % len(sent)),
+        (b"x-gandalf-target", sent[-1].encode()),
+    ]
 
 
 def _loss_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:

@@ -89,7 +89,9 @@ class Sending:
         self._call = call
         self._response: UpstreamResponse | None = None
         self._translated: Translated | None = None
-        self._started_at = started_at = trio.current_time()
+        self._started_at = started_at = (
+            trio.current_time() if exchange.attempts else exchange.dispatched_at
+        )
         total = provider.timeouts.total
         self._watch = Watch(math.inf if total is None else started_at + total)
         self.reply: Reply | None = None
@@ -144,15 +146,16 @@ class Sending:
             request = self._traced(exchange.trace, request)
         response = await self._upstream.send(request, provider.timeouts, self._watch)
         self._response = response
+        now = trio.current_time()
         self.attempt.status = response.status
-        self.attempt.ttfb = trio.current_time() - self._started_at
+        self.attempt.ttfb = now - self._started_at
         if isinstance(self._call, PassthroughCall):
             return await self._passed_on(self._call, response)
         if response.status != 200:
             raise await self._refusal(response)
         if ask.stream:
             return await self._stream(response)
-        return await self._whole(response)
+        return await self._whole(response, now)
 
     def _ask(self) -> Ask:
         """Return the client's call as this target's provider understands it."""
@@ -211,9 +214,9 @@ class Sending:
             error.body = b""
         return error
 
-    async def _whole(self, response: UpstreamResponse) -> Reply:
+    async def _whole(self, response: UpstreamResponse, now: float) -> Reply:
         exchange = self._exchange
-        body = await self._read(response)
+        body = await self._read(response, now)
         answer = self._provider.dialect.read_answer(self._operation, body)
         self._note_answer(answer)
         if self._translated is not None:
@@ -222,11 +225,11 @@ class Sending:
             exchange.capture.add(body)
         return self._serve(Reply(200, b"application/json", body))
 
-    async def _read(self, response: UpstreamResponse) -> bytes:
+    async def _read(self, response: UpstreamResponse, now: float) -> bytes:
         watch, idle = self._watch, self._provider.timeouts.idle
         pieces: list[bytes] = []
         size = 0
-        watch.phase("idle", idle)
+        watch.phase("idle", idle, now)
         while piece := await response.receive():
             pieces.append(piece)
             size += len(piece)
@@ -255,7 +258,7 @@ class Sending:
             raise UpstreamError(self._provider.name, "the answer is not a stream")
         exchange.reply_headers += passthrough_answers.passed_headers(response.headers)
         if shape is Shape.WHOLE:
-            whole = await self._read(response)
+            whole = await self._read(response, trio.current_time())
             self._note_answer(passthrough_answers.read_answer(call, whole))
             return self._serve(Reply(status, content_type, whole))
         exchange.stream_format = StreamFormat(

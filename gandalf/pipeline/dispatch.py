@@ -62,7 +62,7 @@ class Dispatch:
         snapshot = self._routes.current
         exchange.dispatching = True
         exchange.dispatched_at = trio.current_time()
-        self._retry_budget.note_request()
+        self._retry_budget.note_request(exchange.dispatched_at)
         failures: list[_Failure] = []
         impossible: BadRequest | None = None
         call = exchange.call
@@ -125,7 +125,7 @@ class Dispatch:
         if permit is None:
             exchange.attempts.append(_skipped(exchange, target, "breaker_open"))
             return None
-        exchange.drains = self._drains_of(provider.name, snapshot)
+        exchange.drains = self._drains_of(provider)
         sending = Sending(
             exchange,
             target,
@@ -163,11 +163,13 @@ class Dispatch:
         else:
             self._breakers.bench(target.name, verdict.bench, error.message)
 
-    def _drains_of(self, provider: str, snapshot: Snapshot) -> Drains:
-        disconnect = snapshot.providers[provider].on_client_disconnect
-        drains = self._drains.get(provider)
-        if drains is None or drains.disconnect != disconnect:
-            drains = self._drains[provider] = Drains(disconnect)
+    def _drains_of(self, provider: Provider) -> Drains:
+        disconnect = provider.on_client_disconnect
+        drains = self._drains.get(provider.name)
+        if drains is None or (
+            drains.disconnect is not disconnect and drains.disconnect != disconnect
+        ):
+            drains = self._drains[provider.name] = Drains(disconnect)
         return drains
 
     # All targets have failed once.

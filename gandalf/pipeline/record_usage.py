@@ -27,6 +27,11 @@ _STATUS = {
     EndReason.CLIENT_DISCONNECT: 499,
     EndReason.SHUTDOWN: ShuttingDown.status,
 }
+_CODES = {
+    EndReason.SHUTDOWN: ShuttingDown.code,
+    EndReason.INTERNAL_ERROR: GatewayError.code,
+}
+_NO_TOKENS = TokenUsage()
 _NOBODY = Identity(key_id="", org_id="")
 
 
@@ -92,7 +97,7 @@ class RecordUsage:
             end_reason=_end_reason(exchange),
             error_code=_error_code(exchange),
             cache=exchange.cache,
-            tokens=exchange.usage or TokenUsage(),
+            tokens=exchange.usage or _NO_TOKENS,
             usage_source=_usage_source(exchange),
             estimated_tokens=(
                 exchange.estimated_tokens or (call.estimated_tokens if call else 0)
@@ -109,7 +114,10 @@ def _end_reason(exchange: Exchange) -> EndReason:
 
 
 def _status(exchange: Exchange) -> int:
-    reason = _end_reason(exchange)
+    reason = exchange.end_reason
+    if reason is EndReason.COMPLETE and exchange.status:
+        return exchange.status
+    reason = reason or EndReason.INTERNAL_ERROR
     if reason in {EndReason.REFUSED, EndReason.FAILED} and exchange.error is not None:
         return exchange.error.status
     # Once an answer has begun its status stands, however it ends.
@@ -119,10 +127,7 @@ def _status(exchange: Exchange) -> int:
 def _error_code(exchange: Exchange) -> str:
     if exchange.error is not None:
         return exchange.error.code
-    return {
-        EndReason.SHUTDOWN: ShuttingDown.code,
-        EndReason.INTERNAL_ERROR: GatewayError.code,
-    }.get(_end_reason(exchange), "")
+    return _CODES.get(_end_reason(exchange), "")
 
 
 def _usage_source(exchange: Exchange) -> UsageSource:

@@ -84,14 +84,17 @@ class Watch:
         self.expired = False
         self.stop: Callable[[], object] = _nobody
 
-    def phase(self, name: str, limit: float | None) -> None:
-        """Begin a phase that may last ``limit`` seconds. None: no limit."""
+    def phase(self, name: str, limit: float | None, now: float | None = None) -> None:
+        """Begin a phase that may last ``limit`` seconds. None: no limit.
+
+        ``now`` is for whoever has just asked what time it is.
+        """
         self.name = name
         if limit is None:
             self.deadline = self.total_deadline
         else:
             self.limit = limit
-            self.deadline = trio.current_time() + limit
+            self.deadline = (trio.current_time() if now is None else now) + limit
 
     def sweep(self, now: float) -> None:
         """Stop who waits if the time is over by ``now``."""
@@ -125,8 +128,8 @@ class ScopedWatch(Watch):
         super().__init__()
         self._scope = scope
 
-    def phase(self, name: str, limit: float | None) -> None:
-        super().phase(name, limit)
+    def phase(self, name: str, limit: float | None, now: float | None = None) -> None:
+        super().phase(name, limit, now)
         self._scope.deadline = self.deadline
 
 

@@ -18,9 +18,9 @@ def allowed(budget, wanted):
 
 
 def test_retries_are_a_share_of_the_requests():
-    budget, _ = a_budget(ratio=0.2, minimum=0.0)
+    budget, clock = a_budget(ratio=0.2, minimum=0.0)
     for _ in range(100):
-        budget.note_request()
+        budget.note_request(clock())
 
     assert allowed(budget, 100) == 20
     assert budget.refused == 80
@@ -32,15 +32,15 @@ def test_a_few_retries_are_allowed_without_any_traffic():
 
 
 def test_no_budget_allows_nothing():
-    budget, _ = a_budget(ratio=0.0, minimum=0.0)
-    budget.note_request()
+    budget, clock = a_budget(ratio=0.0, minimum=0.0)
+    budget.note_request(clock())
     assert not budget.allow_retry()
 
 
 def test_what_is_older_than_the_window_neither_allows_nor_forbids():
     budget, clock = a_budget(ratio=0.5, minimum=0.1)
     for _ in range(10):
-        budget.note_request()
+        budget.note_request(clock())
     assert allowed(budget, 10) == 6
 
     clock.advance(TTL)
@@ -68,7 +68,7 @@ def test_no_window_sees_more_retries_than_its_share(steps):
     for pause, sent, wanted in steps:
         clock.advance(pause)
         for _ in range(sent):
-            budget.note_request()
+            budget.note_request(clock())
             requests.append(int(clock.now))
         retries += [int(clock.now)] * allowed(budget, wanted)
         since = int(clock.now) - TTL
