@@ -265,10 +265,15 @@ class Connection:
         response = self._response = self._new_response(request, keep_alive)
         try:
             endpoint = endpoints.find(request.method, request.path)
-            if endpoint is not None:
-                await self._run_exchange(endpoint, request, response)
-            else:
+            if endpoint is None:
                 await self._run_app(request, response)
+            else:
+                exchange, responder = self._open(endpoint, request, response)
+                try:
+                    await service.gateway.answer(exchange, responder)
+                except trio.Cancelled:
+                    self._cut_short = exchange, responder
+                    raise
         finally:
             self._response = self._exchange = self._responder = None
             service.budget.give_back(len(request.body))
@@ -278,14 +283,13 @@ class Connection:
         self._since = self._parser.phase_since = trio.current_time()
         return response.done and response.keep_alive and not service.draining
 
-    async def _run_exchange(
+    def _open(
         self, endpoint: Endpoint, request: Request, response: Response
-    ) -> None:
-        gateway = self._service.gateway
+    ) -> tuple[Exchange, ExchangeResponder]:
         if request.incoming is not None:
             self._upload = ClientUpload(self._wire, self._parser, request.incoming)
             response.upload = self._upload
-        exchange = gateway.open(
+        exchange = self._service.gateway.open(
             endpoint,
             request.headers,
             request.body,
@@ -294,16 +298,12 @@ class Connection:
             query=request.query,
             upload=self._upload,
         )
-        self._exchange = exchange
-        self._responder = responder = ExchangeResponder(exchange, response)
+        responder = ExchangeResponder(exchange, response)
+        self._exchange, self._responder = exchange, responder
         response.sent_at = request.received_at
         if self._ended:
             self._client_left()
-        try:
-            await gateway.answer(exchange, responder)
-        except trio.Cancelled:
-            self._cut_short = exchange, responder
-            raise
+        return exchange, responder
 
     def _end_upload(self, upload: ClientUpload) -> None:
         self._upload = None

@@ -25,6 +25,7 @@ from gandalf.domain.errors import (
     Overloaded,
     PayloadTooLarge,
 )
+from gandalf.http.field_names import known, lowered
 from gandalf.providers.base import Headers
 
 MAX_TARGET_BYTES = 8192
@@ -313,7 +314,7 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.phase is not HEADERS:
             return  # A trailer, which nobody reads; or our own, when resuming.
-        name = name.lower()
+        name = known.get(name) or lowered(name)
         headers = self._headers
         if name in headers:
             self._repeat(name, value)

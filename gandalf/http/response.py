@@ -95,7 +95,8 @@ class Response:
             return
         self.started = self.done = True
         if status in _NO_BODY:
-            await self._write(self._head(status, headers, b""))
+            if not self._push(self._head(status, headers, b"")):
+                await self._drain()
             return
         framing = b"content-length: %d\r\n" % len(body)
         if self._head_only:
@@ -105,7 +106,8 @@ class Response:
                 framing = b"content-length: %b\r\n" % declared[0]
                 headers = [field for field in headers if field[0] != b"content-length"]
             body = b""
-        await self._write(self._head(status, headers, framing) + body)
+        if not self._push(self._head(status, headers, framing) + body):
+            await self._drain()
 
     async def start(self, status: int, headers: HeaderList) -> None:
         if self.gone:
@@ -126,7 +128,8 @@ class Response:
         if self.gone or self.done or not data:
             return
         self.sent_at = trio.current_time()
-        await self._write(self._take_held() + self._frame(data))
+        if not self._push(self._take_held() + self._frame(data)):
+            await self._drain()
 
     async def end(self, data: bytes) -> None:
         if self.gone or self.done:
@@ -135,7 +138,8 @@ class Response:
         piece = self._frame(data) if data else b""
         if self._chunked:
             piece += b"0\r\n\r\n"
-        await self._write(self._take_held() + piece)
+        if not self._push(self._take_held() + piece):
+            await self._drain()
 
     async def abort(self, data: bytes) -> None:
         self.keep_alive = False
@@ -146,7 +150,8 @@ class Response:
             piece += self._frame(data)
         # One that was whole already but is still on its way arrives whole.
         self.done = True
-        await self._write(piece)
+        if not self._push(piece):
+            await self._drain()
 
     def _frame(self, data: bytes) -> bytes:
         if self._chunked:
@@ -177,11 +182,17 @@ class Response:
             self._date,
         )
 
-    async def _write(self, data: bytes) -> None:
-        wire = self._wire
+    def _push(self, data: bytes) -> bool:
+        """Send ``data``; return whether there is nothing to wait for."""
         try:
-            if not wire.push(data) and not self.hurried:
-                await wire.drain()
+            return self._wire.push(data) or self.hurried
+        except (OSError, trio.ClosedResourceError):
+            self._client_left()
+            return True
+
+    async def _drain(self) -> None:
+        try:
+            await self._wire.drain()
         except (OSError, trio.ClosedResourceError):
             self._client_left()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import httptools
 
+from gandalf.http.field_names import known, lowered
 from gandalf.providers.base import Headers, UpstreamBroken
 
 # Bytes in a row that may arrive without any byte of a body among them: the header
@@ -113,7 +114,7 @@ class ResponseParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.status:
             return  # A trailer: nobody asked for any, and the headers are handed out.
-        name = name.lower()
+        name = known.get(name) or lowered(name)
         headers = self.headers
         if name not in headers:
             headers[name] = value

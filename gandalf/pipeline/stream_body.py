@@ -33,6 +33,20 @@ class StreamBody:
     of every choice; any other end is an error.
     """
 
+    __slots__ = (
+        "_choices",
+        "_ended",
+        "_exchange",
+        "_failure",
+        "_framing",
+        "_held",
+        "_idle",
+        "_provider",
+        "_response",
+        "_stream",
+        "_watch",
+    )
+
     def __init__(
         self,
         exchange: Exchange,
@@ -47,6 +61,7 @@ class StreamBody:
         self._provider = provider
         self._response = response
         self._watch = watch
+        self._idle = provider.timeouts.idle
         self._choices = call.n
         self._stream = follower
         make = provider.stream_framing
@@ -80,9 +95,18 @@ class StreamBody:
                 if self._exchange.capture is not None:
                     self._exchange.capture.ending = self.ending
                 return b""
-            await self._read_on()
-        data = b"".join(self._held)
-        self._held.clear()
+            # Read once, within the limit for the time between two pieces.
+            before = trio.current_time()
+            finished = self._stream.finished(self._choices)
+            idle = GRACE_AFTER_FINISH if finished else self._idle
+            self._watch.phase("idle", idle, before)
+            await self._read()
+            # Until the next read it is the client who takes its time.
+            self._watch.phase("client", None)
+            self._exchange.upstream_time += trio.current_time() - before
+        held = self._held
+        data = held[0] if len(held) == 1 else b"".join(held)
+        held.clear()
         if self._exchange.capture is not None:
             self._exchange.capture.add(data)
         return data
@@ -95,17 +119,6 @@ class StreamBody:
         """Write what the stream has told of itself into the exchange."""
         exchange.usage = self._stream.usage
         exchange.finish_reason = self._stream.finish_reason
-
-    async def _read_on(self) -> None:
-        """Read once, within the limit for the time between two pieces."""
-        finished = self._stream.finished(self._choices)
-        idle = self._provider.timeouts.idle
-        self._watch.phase("idle", GRACE_AFTER_FINISH if finished else idle)
-        before = trio.current_time()
-        await self._read()
-        # Until the next read it is the client who takes its time.
-        self._watch.phase("client", None)
-        self._exchange.upstream_time += trio.current_time() - before
 
     async def _read(self) -> None:
         """Read once from the upstream and sort out what came."""
