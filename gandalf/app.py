@@ -240,6 +240,12 @@ class _Gateway:
         metrics.watch_breakers(
             lambda: [(h.target, h.state) for h in self.breakers.snapshot()]
         )
+        metrics.watch_credentials(
+            lambda: [
+                (each.name, each.expires_in, each.failures)
+                for each in self.credentials.health()
+            ]
+        )
         metrics.watch_queue("usage_journal_bytes", lambda: journal.backlog_bytes)
         metrics.watch_queue("objects", lambda: self.objects.waiting)
         metrics.watch_queue("attempts", lambda: len(self.watches))

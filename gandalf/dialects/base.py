@@ -48,6 +48,9 @@ class Call(msgspec.Struct, kw_only=True):
     max_tokens: int | None = None
     estimated_tokens: int = 0
     """Of the prompt, by its size; the truth comes from the provider."""
+    lost: tuple[str, ...] = ()
+    """What of it, in the client's words, is not in what ``body_for`` returned last: no
+    provider of the dialect would take it."""
 
     def body_for(self, model: str) -> bytes:
         """Return the body for an upstream of the same dialect, asking for ``model``."""

@@ -21,7 +21,8 @@ from typing import Any
 import trio
 
 from gandalf.config import Server
-from gandalf.dialects import openai
+from gandalf.dialects.base import Dialect
+from gandalf.dialects.registry import OPENAI
 from gandalf.domain.errors import GatewayError, RequestTimeout, ShuttingDown
 from gandalf.http import endpoints
 from gandalf.http.client_upload import BodyBrokeOff, ClientUpload
@@ -35,8 +36,10 @@ from gandalf.http.responder import (
     error_headers,
 )
 from gandalf.http.response import CONTINUE, Response
+from gandalf.http.spoken import spoken_at
 from gandalf.pipeline.endpoint import Endpoint
 from gandalf.pipeline.exchange import Exchange
+from gandalf.providers.base import Headers
 
 log = logging.getLogger("gandalf.http")
 
@@ -121,6 +124,7 @@ class Connection:
         "_opened",
         "_parser",
         "_refusal",
+        "_refused",
         "_responder",
         "_response",
         "_scope",
@@ -147,6 +151,7 @@ class Connection:
         self._scope = trio.CancelScope()
         self._cut_short: tuple[Exchange, ExchangeResponder] | None = None
         self._refusal: GatewayError | None = None
+        self._refused = OPENAI
         # What is under way; all None between two requests.
         self._response: Response | None = None
         self._exchange: Exchange | None = None
@@ -188,6 +193,7 @@ class Connection:
         if self._refusal is None and not self._lingering:
             self._service.counters.bad_requests += 1
             self._refusal = error
+            self._refused = _dialect_of(*self._parser.arriving)
             self._parser.close(error)
 
     def drain(self) -> None:
@@ -345,12 +351,13 @@ class Connection:
         finally:
             self._app_scope = None
         if not cycle.complete:
-            await self._send_error(response, error or GatewayError())
+            dialect = _dialect_of(request.path, request.headers)
+            await self._send_error(response, error or GatewayError(), dialect)
 
     async def _answer_refusal(self, error: GatewayError) -> bool:
         self._refusal = None
         self._response = self._new_response(None, keep_alive=False)
-        await self._send_error(self._response, error)
+        await self._send_error(self._response, error, self._refused)
         self._response = None
         return False
 
@@ -359,7 +366,9 @@ class Connection:
             self._wire, request, keep_alive, self._service.date, self._client_left
         )
 
-    async def _send_error(self, response: Response, error: GatewayError) -> None:
+    async def _send_error(
+        self, response: Response, error: GatewayError, dialect: Dialect
+    ) -> None:
         response.keep_alive = False
         if response.started:
             await response.abort(b"")
@@ -369,7 +378,7 @@ class Connection:
             *error_headers(error),
             *SECURITY_HEADERS,
         ]
-        await response.whole(error.status, headers, openai.error_body(error))
+        await response.whole(error.status, headers, dialect.error_body(error))
 
     async def _linger(self) -> None:
         """Say that this is the end, and give the client the time to read it.
@@ -474,3 +483,8 @@ class Connection:
             await responder.keep_alive()
         finally:
             response.hurried = False
+
+
+def _dialect_of(target: bytes, headers: Headers) -> Dialect:
+    """Return what the client of a request speaks that is refused half-read."""
+    return spoken_at(target.decode("latin-1"), headers).dialect

@@ -272,6 +272,11 @@ class RequestParser:
             if self.phase_since == math.inf:
                 self.phase_since = self._clock()
 
+    @property
+    def arriving(self) -> tuple[bytes, Headers]:
+        """Target and header fields of the request that is arriving, as far as known."""
+        return self._target, self._headers
+
     def close(self, fault: GatewayError | None = None) -> None:
         """Forget the request that is arriving, and whatever follows. Idempotent.
 

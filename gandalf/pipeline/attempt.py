@@ -21,6 +21,7 @@ from gandalf.dialects.translation import (
     translate_request,
 )
 from gandalf.domain.errors import (
+    BadRequest,
     GatewayError,
     UpstreamError,
     UpstreamRefused,
@@ -164,11 +165,19 @@ class Sending:
         if isinstance(call, PassthroughCall):
             return ask_for(exchange, call, model)
         if provider.dialect is exchange.dialect:
-            exchange.dropped = exchange.approximated = ()
+            body = call.body_for(model)
+            if call.lost and exchange.strict:
+                raise BadRequest(
+                    f"the model's provider does not take {', '.join(call.lost)} of"
+                    " another one, and this request is strict",
+                    code="unsupported_parameter",
+                    param=call.lost[0],
+                )
+            exchange.dropped, exchange.approximated = call.lost, ()
             return Ask(
                 operation=call.operation,
                 model=model,
-                body=call.body_for(model),
+                body=body,
                 stream=call.stream,
                 headers=forwarded(exchange.headers),
                 query=exchange.query,

@@ -21,7 +21,15 @@ from gandalf import __version__
 from gandalf.domain.errors import RateLimited
 from gandalf.domain.usage import UsageRecord, UsageSource
 from gandalf.telemetry.observed import Observed
-from gandalf.telemetry.series import OTHER, Cell, Counter, Gauge, Histogram, Read, Series
+from gandalf.telemetry.series import (
+    OTHER,
+    Cell,
+    Counter,
+    Gauge,
+    Histogram,
+    Read,
+    Series,
+)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -135,6 +143,16 @@ class _Series:
             "Requests for a stream, by how they ended.",
             ("reason",),
         )
+        self.credential_expiry = Gauge(
+            "gandalf_credential_expires_seconds",
+            "Seconds until a cloud's credential expires; below 0 it has.",
+            ("provider",),
+        )
+        self.credential_failures = Gauge(
+            "gandalf_credential_failures",
+            "Fetches of a cloud's credential that failed since the last good one.",
+            ("provider",),
+        )
         self.breaker_state = Gauge(
             "gandalf_circuit_breaker_state",
             "State of a target's breaker: 0 closed, 1 open, 2 half-open.",
@@ -210,7 +228,9 @@ class _Ordinary:
         self._ttft = series.ttft.distribution((model, target))
         self._prompt = series.tokens.cell((model, "prompt"))
         self._completion = series.tokens.cell((model, "completion"))
-        self._class_of = lambda name: series.tokens_by_class.cell((model, name))
+        self._class_of: Callable[[str], Cell] = lambda name: (
+            series.tokens_by_class.cell((model, name))
+        )
         # Only of classes that occur: none is shown that never does.
         self._classes: dict[str, Cell] = {}
 
@@ -344,6 +364,21 @@ class Metrics(_Series):
         """Show the breakers that ``read`` lists at each scrape: target and state."""
         self.breaker_state.watch_all(
             lambda: {(target,): BREAKER_STATES[state] for target, state in read()}
+        )
+
+    def watch_credentials(
+        self, read: Callable[[], Iterable[tuple[str, float, int]]]
+    ) -> None:
+        """Show the credentials that ``read`` lists at each scrape.
+
+        Of each the provider's name, the seconds until it expires (``inf``: never) and
+        the fetches that failed since the last good one.
+        """
+        self.credential_expiry.watch_all(
+            lambda: {(name,): expires_in for name, expires_in, _ in read()}
+        )
+        self.credential_failures.watch_all(
+            lambda: {(name,): failures for name, _, failures in read()}
         )
 
     def config_reloaded(self, *, accepted: bool) -> None:

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from gandalf.dialects import anthropic
+from gandalf.dialects.signatures import wrap
 from gandalf.domain.identity import Role
 from gandalf.http.endpoints import RULES, find, take_key
 from tests.http.test_application import bearer, client, gateway, key  # noqa: F401
@@ -291,3 +293,27 @@ async def test_googles_sdk_lists_models_below_v1(client, headers):  # noqa: F811
 
     assert (await listed.get_json())["models"][0]["name"] == "models/fast"
     assert (await one.get_json())["name"] == "models/fast"
+
+
+# What only its own provider takes.
+
+
+def wrapped_history():
+    seal = wrap("gemini", "c2VhbA==")
+    thought = {"type": "thinking", "thinking": "hm", "signature": seal}
+    said = [thought, {"type": "text", "text": "hello"}]
+    return MESSAGES | {
+        "messages": [*SAYS, {"role": "assistant", "content": said}, *SAYS]
+    }
+
+
+def test_what_no_provider_of_the_dialect_takes_is_named():
+    body = json.dumps(wrapped_history()).encode()
+
+    call = anthropic.read_call("chat", body)
+
+    assert b"hm" not in call.body_for("claude")
+    assert call.lost == ("thinking",)
+    plain = anthropic.read_call("chat", json.dumps(MESSAGES).encode())
+    plain.body_for("claude")
+    assert plain.lost == ()

@@ -1,3 +1,4 @@
+import math
 import os
 import subprocess
 import sys
@@ -247,3 +248,17 @@ def test_the_multiprocess_mode_of_the_library_is_not_used(tmp_path):
     subprocess.run([sys.executable, "-c", script], env=env, check=True)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_credentials_are_shown_as_they_are_when_somebody_looks():
+    metrics = Metrics()
+    health = [("azure", 1200.0, 0), ("vertex", -5.0, 3), ("static", math.inf, 0)]
+
+    metrics.watch_credentials(lambda: health)
+
+    assert samples(metrics, "gandalf_credential_expires_seconds") == {
+        ("azure",): 1200.0,
+        ("vertex",): -5.0,
+        ("static",): math.inf,
+    }
+    assert samples(metrics, "gandalf_credential_failures")["vertex",] == 3

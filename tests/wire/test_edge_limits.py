@@ -1,6 +1,7 @@
 """Who is slow, idle or too many costs no more than agreed. The clock is the test's."""
 
 import errno
+import json
 import math
 import resource
 
@@ -324,6 +325,26 @@ async def test_a_client_that_goes_on_sending_after_its_refusal_is_closed(mock_cl
             mock_clock.jump(0.6)
             await settle_down()
         await edge.is_idle()
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [
+        ("/v1/chat/completions", {"error": dict}),
+        ("/v1/messages", {"type": str, "error": dict}),
+        ("/v1beta/models/m:generateContent", {"error": dict}),
+        ("/api/chat", {"error": str}),
+    ],
+)
+async def test_who_is_refused_half_read_is_told_in_its_own_dialect(path, shape):
+    async with edge_server(max_body_bytes=10) as edge:
+        client = edge.connect()
+        await client.send(post(path, b"x" * 11))
+        response = await client.response()
+
+    told = json.loads(response.body)
+    assert response.status == 413
+    assert {name: type(told[name]) for name in shape} == shape
 
 
 # H11: how many.

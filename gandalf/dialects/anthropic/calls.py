@@ -54,7 +54,9 @@ class Call(BaseCall, kw_only=True):
             start = self.members["model"].start
             span = json_object.Span(start, json_object.value_end(body, start))
             body = json_object.splice(body, [(span, msgspec.json.encode(model))])
-        return without_foreign_thinking(body)
+        cleaned = without_foreign_thinking(body)
+        self.lost = () if cleaned is body else ("thinking",)
+        return cleaned
 
 
 def read_call(

@@ -118,7 +118,9 @@ class Call(BaseCall, kw_only=True):
         if self.named_at and bare(model) != self.model:
             edits = [(span, self._renamed(span, model)) for span in self.named_at]
             body = json_object.splice(body, edits)
-        return without_foreign(body)
+        cleaned = without_foreign(body)
+        self.lost = () if cleaned is body else ("thoughtSignature",)
+        return cleaned
 
     def _renamed(self, span: Span, model: str) -> bytes:
         prefixed = b"/" in self.body[span.start : span.end]

@@ -36,7 +36,7 @@ def own_of(signature: str | None) -> str | None:
 
 def without_foreign(body: bytes) -> bytes:
     """Return ``body`` with the seals of others replaced by what Google takes."""
-    if _WRAPPED not in body:
+    if _WRAPPED not in body or not _FOREIGN.search(body):
         return body
     return _FOREIGN.sub(rb'\1"%b"' % NOT_OURS.encode(), body)
 
