@@ -249,6 +249,36 @@ def test_a_broken_event_is_left_out_and_the_rest_goes_on():
     assert (stream.malformed, stream.done) == (1, True)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'data: {"choices":[{"index":0,"finish_reason" : "stop"}]}\n\n',
+        b'data: {"choices":[],"usage" :{"prompt_tokens":1,"completion_tokens":2}}\n\n',
+        b'data: {"error" : {"message":"overloaded"}}\n\n',
+        b'data: {"choices":[{"ind\n\n',
+        b'data: {"choices":[]}\ndata: {"usage":null}\n\n',
+        b'data: {"choices":[]} {"choices":[]}\n\n',
+        b"data: [DONE]\n\n",
+        b"data: []\n\n",
+        b": comment\n\n",
+        b'event: chunk\ndata: {"choices":[]}\n\n',
+        b'data:{"choices":[{"delta":{"content":"x"}}]}\n\n',
+        b'data: {"choices":[{"index":0,"finish_reason":"stop"}]}\r\n\r\n',
+    ],
+)
+def test_what_stands_between_content_is_seen_as_if_it_came_alone(odd):
+    alone, together = ChatStream(strip_usage=True), ChatStream(strip_usage=True)
+    alone.feed(ROLE + HELLO)
+    together.feed(ROLE + HELLO)
+
+    one_by_one = alone.feed(HELLO) + alone.feed(odd) + alone.feed(WORLD)
+    at_once = together.feed(HELLO + odd + WORLD)
+
+    assert at_once == one_by_one
+    for said in ("usage", "finish_reason", "done", "failed", "malformed"):
+        assert getattr(together, said) == getattr(alone, said)
+
+
 def test_every_choice_must_finish():
     stream, _ = follow(chunk(finish="stop", index=0))
 

@@ -152,7 +152,8 @@ def follow_choices(call: BaseCall) -> ChatStream:
 
 
 _EMPTY = (b"null", b'""', b"[]", b"{}")
-_UNFINISHED = (b'"finish_reason":null', b'"finish_reason": null')
+_UNFINISHED = b'"finish_reason":null'
+_UNFINISHED_SPACED = b'"finish_reason": null'
 
 
 def _has_content(delta: dict[str, msgspec.Raw]) -> bool:
@@ -163,30 +164,39 @@ def _has_content(delta: dict[str, msgspec.Raw]) -> bool:
 
 def _end_of_plain(block: bytes) -> int:
     """Return where the last event ends that seems to be content and no more."""
-    last = max(map(block.rfind, _UNFINISHED))
+    last = block.rfind(_UNFINISHED)
+    if last < 0:
+        last = block.rfind(_UNFINISHED_SPACED)
     end = block.find(b"\n\n", last)
     return end + 2 if last >= 0 and end >= 0 else 0
+
+
+class _PlainChoice(msgspec.Struct):
+    finish_reason: None = None
+
+
+class _Plain(msgspec.Struct):
+    """An event that says nothing but content."""
+
+    choices: list[_PlainChoice] = []
+    usage: None = None
+    error: None = None
+
+
+_decode_plain = msgspec.json.Decoder(_Plain).decode_lines
 
 
 def _unremarkable(block: bytes) -> bool:
     """Whether ``block`` holds nothing but ordinary, well-formed events.
 
-    Counting bytes is fifty times cheaper than decoding each event. It may look twice
-    at what is harmless, never pass what is not: inside a JSON string every quote is
-    escaped, so these patterns match member names only.
+    Taken for lines of JSON they are decoded in one go, and as nothing is made of what
+    they say, in a fifth of the time that one after the other takes. What is framed
+    otherwise than providers do it is no JSON then, and looked at one by one.
     """
-    count = block.count
-    events = count(b"}\n\n")
-    return (
-        events == count(b"\n\n") == count(b'data: {"')
-        and b'"error"' not in block
-        and _only_null(block, b'"finish_reason"')
-        and _only_null(block, b'"usage"')
-    )
-
-
-def _only_null(block: bytes, name: bytes) -> bool:
-    """Whether every member ``name`` in ``block`` is null."""
-    there = block.count(name)
-    without = block.count(name + b":null")
-    return there == without or there == without + block.count(name + b": null")
+    if not block.startswith(b"data: "):
+        return False
+    try:
+        _decode_plain(block[6:].replace(b"\n\ndata: ", b"\n"))
+    except UNREADABLE:
+        return False
+    return True
