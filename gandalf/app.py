@@ -143,14 +143,17 @@ class _Gateway:
         self.counters = Counters()
         self.systemd = Systemd(environ)
 
+        # ``trio.current_time`` would look up this clock for each reading.
+        clock = trio.lowlevel.current_clock().current_time
+
         # Who owns what.
         self.credentials = Credentials()
         self.routes = routes = RouteTable(
             make_snapshot(settings, keeper=self.credentials)
         )
         self.keys = KeyTable(key_store, settings)
-        self.limiter = RateLimiter()
-        self.breakers = Breakers(settings.circuit_breaker)
+        self.limiter = RateLimiter(clock)
+        self.breakers = Breakers(settings.circuit_breaker, clock=clock)
         self.retry_budget = RetryBudget(settings.retries)
         self.cache = ResponseCache(settings.cache)
         self.watches = Watches()
@@ -166,7 +169,7 @@ class _Gateway:
         self.tracing, begin_trace = _tracing(settings, routes)
         pipeline = Pipeline(
             [
-                RecordUsage(self.journal, [metrics.observe, log_request]),
+                RecordUsage(self.journal, [metrics.observe, log_request], clock=clock),
                 *begin_trace,
                 Authenticate(self.keys),
                 ReadCall(),

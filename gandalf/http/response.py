@@ -128,7 +128,12 @@ class Response:
         if self.gone or self.done or not data:
             return
         self.sent_at = trio.current_time()
-        if not self._push(self._take_held() + self._frame(data)):
+        # At once, for each step would copy all of the data.
+        if self._chunked:
+            piece = b"%b%x\r\n%b\r\n" % (self._take_held(), len(data), data)
+        else:
+            piece = self._take_held() + self._frame(data)
+        if not self._push(piece):
             await self._drain()
 
     async def end(self, data: bytes) -> None:
