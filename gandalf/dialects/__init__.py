@@ -17,5 +17,6 @@ ndjson        JSON, one value a line
 event_stream  Amazon's binary events
 reasoning     effort and budget
 signatures    seals on thinking, carried through a foreign dialect
+refusals      what a client is told whose request cannot be read
 estimate      how many tokens a prompt has, roughly
 """

@@ -483,7 +483,7 @@ def test_a_count_is_parsed_like_a_request():
     [
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages.role"),
-        ({"messages": [{"role": "user"}]}, "content"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content"),
         (
             {"messages": [{"role": "user", "content": [{"type": "text"}]}]},

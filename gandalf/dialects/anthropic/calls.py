@@ -13,6 +13,7 @@ from gandalf.dialects.anthropic.foreign import without_foreign_thinking
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.base import Call as BaseCall
 from gandalf.dialects.estimate import estimate_tokens
+from gandalf.dialects.refusals import refusal
 from gandalf.domain.errors import BadRequest
 
 _NOTHING = msgspec.Raw(b"")
@@ -72,21 +73,8 @@ def read_call(
         if operation == "count_tokens":
             return _count_call(body)
         return _messages_call(body)
-    except msgspec.ValidationError as error:
-        raise refusal(error) from error
     except UNREADABLE as error:
-        raise unreadable(error) from error
-
-
-def refusal(error: msgspec.ValidationError) -> BadRequest:
-    """Return what tells the client which field is wrong, and how."""
-    return BadRequest(str(error), param=_param_of(str(error)))
-
-
-def unreadable(error: Exception) -> BadRequest:
-    """Return what tells the client that its body is no JSON."""
-    reason = "nested too deeply" if isinstance(error, RecursionError) else error
-    return BadRequest(f"the body is not valid JSON: {reason}", code="invalid_json")
+        raise refusal(error) from error
 
 
 def _messages_call(body: bytes) -> Call:
@@ -122,11 +110,3 @@ def _named(model: str) -> str:
     if not model:
         raise BadRequest("model is empty", param="model")
     return model
-
-
-def _param_of(message: str) -> str | None:
-    """Return the field a msgspec message speaks of (``... - at `$.stream```)."""
-    if "missing required field" in message:
-        return message.rpartition("field `")[2].partition("`")[0]
-    path = message.rpartition("`$.")[2] if "`$." in message else ""
-    return path.removesuffix("`") or None

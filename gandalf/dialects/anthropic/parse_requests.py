@@ -18,7 +18,6 @@ from typing import Any
 
 import msgspec
 
-from gandalf.dialects.anthropic.calls import refusal, unreadable
 from gandalf.dialects.anthropic.parse_blocks import Blocks, Notes, cache_mark
 from gandalf.dialects.base import UNREADABLE, Call
 from gandalf.dialects.conversation import (
@@ -30,6 +29,7 @@ from gandalf.dialects.conversation import (
     Tool,
     ToolChoice,
 )
+from gandalf.dialects.refusals import refusal
 from gandalf.domain.errors import BadRequest
 
 
@@ -134,10 +134,8 @@ def parse_request(call: Call) -> Conversation:
     """
     try:
         return _Parsing(call.body).conversation()
-    except msgspec.ValidationError as error:
-        raise refusal(error) from error
     except UNREADABLE as error:
-        raise unreadable(error) from error
+        raise refusal(error) from error
 
 
 class _Parsing:

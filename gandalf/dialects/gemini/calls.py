@@ -19,6 +19,7 @@ from gandalf.dialects.base import Call as BaseCall
 from gandalf.dialects.estimate import BYTES_PER_TOKEN, estimate_tokens
 from gandalf.dialects.gemini.signing import without_foreign
 from gandalf.dialects.json_object import Span
+from gandalf.dialects.refusals import refusal
 from gandalf.domain.errors import BadRequest
 
 _Value = TypeVar("_Value")
@@ -151,13 +152,8 @@ def read_call(
     """
     try:
         return _call(operation, body, bare(model), stream=stream)
-    except msgspec.ValidationError as error:
-        raise BadRequest(str(error), param=_param_of(str(error))) from error
     except UNREADABLE as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise BadRequest(
-            f"the body is not valid JSON: {reason}", code="invalid_json"
-        ) from error
+        raise refusal(error) from error
 
 
 def _call(operation: str, body: bytes, model: str, *, stream: bool) -> Call:
@@ -304,9 +300,3 @@ def _must_be(model: str, named: bytes) -> None:
             code="model_mismatch",
             param="model",
         )
-
-
-def _param_of(message: str) -> str | None:
-    """Return the field a msgspec message speaks of (``... - at `$.requests```)."""
-    path = message.rpartition("`$.")[2] if "`$." in message else ""
-    return path.removesuffix("`") or None

@@ -12,6 +12,7 @@ from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.base import Call as BaseCall
 from gandalf.dialects.estimate import estimate_tokens
 from gandalf.dialects.ollama.wire import ABSENT, Whole, is_empty
+from gandalf.dialects.refusals import refusal
 from gandalf.domain.errors import BadRequest
 
 
@@ -95,13 +96,8 @@ def refusing_nonsense() -> Iterator[None]:
     """Turn what a decoder raises inside into BadRequest."""
     try:
         yield
-    except msgspec.ValidationError as error:
-        raise BadRequest(str(error), param=_param_of(str(error))) from error
     except UNREADABLE as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise BadRequest(
-            f"the body is not valid JSON: {reason}", code="invalid_json"
-        ) from error
+        raise refusal(error) from error
 
 
 def _chat_call(body: bytes) -> Call:
@@ -159,12 +155,3 @@ def _named(model: str) -> str:
     if not model:
         raise BadRequest("model is empty", param="model")
     return model
-
-
-def _param_of(message: str) -> str | None:
-    """Return the field a msgspec message speaks of (``... - at `$.stream```)."""
-    path = message.rpartition("`$.")[2].removesuffix("`") if "`$." in message else ""
-    if "missing required field" in message:
-        field = message.partition("field `")[2].partition("`")[0]
-        return f"{path}.{field}" if path else field
-    return path or None

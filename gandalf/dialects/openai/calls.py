@@ -178,25 +178,6 @@ def _named(model: str) -> str:
     return model
 
 
-def invalid(error: msgspec.ValidationError) -> BadRequest:
-    """Return the error for a body whose JSON is not what the API says."""
-    return BadRequest(str(error), param=_param_of(str(error)))
-
-
-def no_json(error: Exception) -> BadRequest:
-    """Return the error for a body that cannot be read."""
-    reason = "nested too deeply" if isinstance(error, RecursionError) else error
-    return BadRequest(f"the body is not valid JSON: {reason}", code="invalid_json")
-
-
-def _param_of(message: str) -> str | None:
-    """Return the field a msgspec message speaks of (``... - at `$.stream```)."""
-    if "missing required field" in message:
-        return message.rpartition("field `")[2].partition("`")[0]
-    path = message.rpartition("`$.")[2] if "`$." in message else ""
-    return path.removesuffix("`") or None
-
-
 class _ModelView(msgspec.Struct):
     model: str | msgspec.UnsetType | None = msgspec.UNSET
 

@@ -17,7 +17,7 @@ from gandalf.dialects.base import UNREADABLE, Call, Rendered
 from gandalf.dialects.conversation import Embeddings, EmbeddingsRequest
 from gandalf.dialects.openai import wire
 from gandalf.dialects.openai.answers import UsageView, tokens_of
-from gandalf.dialects.openai.calls import invalid, no_json
+from gandalf.dialects.refusals import refusal
 from gandalf.domain.errors import BadRequest
 from gandalf.domain.model import Model
 
@@ -55,10 +55,8 @@ def parse_embeddings_request(call: Call) -> EmbeddingsRequest:
     try:
         body = _decode_body(call.body)
         request = msgspec.convert(body, _Request)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from error
     except UNREADABLE as error:
-        raise no_json(error) from error
+        raise refusal(error) from error
     return EmbeddingsRequest(
         inputs=_texts(request.input),
         dimensions=request.dimensions,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
 from gandalf.dialects.base import UNREADABLE, Answer, Call, Follower
 from gandalf.dialects.openai import answers, calls, streams
+from gandalf.dialects.refusals import refusal
 
 CALLS: dict[str, Callable[[bytes], Call]] = {
     "chat": calls.chat_call,
@@ -42,10 +41,8 @@ def read_call(
         if model:
             body = calls.with_model(body, model)
         return CALLS[operation](body)
-    except msgspec.ValidationError as error:
-        raise calls.invalid(error) from error
     except UNREADABLE as error:
-        raise calls.no_json(error) from error
+        raise refusal(error) from error
 
 
 def follow(call: Call) -> Follower:

@@ -22,6 +22,7 @@ from gandalf.dialects import json_object
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.base import Call as BaseCall
 from gandalf.dialects.estimate import BYTES_PER_TOKEN, estimate_tokens
+from gandalf.dialects.refusals import refusal
 from gandalf.domain.errors import BadRequest
 from gandalf.domain.objects import SeenObject
 
@@ -233,13 +234,8 @@ def read_call(
         )
     try:
         call = _json_call(operation, body)
-    except msgspec.ValidationError as error:
-        raise BadRequest(str(error), param=_param_of(str(error))) from error
     except UNREADABLE as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise BadRequest(
-            f"the body is not valid JSON: {reason}", code="invalid_json"
-        ) from error
+        raise refusal(error) from error
     call.action = action
     return call
 
@@ -367,9 +363,3 @@ def _file_references(value: object) -> list[str]:
 def _strings(value: object) -> list[str]:
     values = value if isinstance(value, list) else [value]
     return [text for text in values if isinstance(text, str)]
-
-
-def _param_of(message: str) -> str | None:
-    """Return the field a msgspec message speaks of (``... - at `$.stream```)."""
-    path = message.rpartition("`$.")[2] if "`$." in message else ""
-    return path.removesuffix("`") or None

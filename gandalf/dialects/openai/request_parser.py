@@ -24,8 +24,8 @@ from gandalf.dialects.conversation import (
     ToolChoice,
 )
 from gandalf.dialects.openai import wire
-from gandalf.dialects.openai.calls import invalid, no_json
 from gandalf.dialects.openai.message_parser import MessageParser
+from gandalf.dialects.refusals import refusal
 from gandalf.domain.errors import BadRequest
 
 # Features that are one field of the body, and the values that ask for nothing.
@@ -74,10 +74,8 @@ def parse_request(call: Call) -> Conversation:
         if call.operation == "completions":
             return _completions(msgspec.convert(body, wire.Completions), body)
         return _chat(msgspec.convert(body, wire.Chat), body)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from error
     except UNREADABLE as error:
-        raise no_json(error) from error
+        raise refusal(error) from error
 
 
 def _chat(request: wire.Chat, body: Body) -> Conversation:
