@@ -41,9 +41,7 @@ _decode_count = msgspec.json.Decoder(_CountView).decode
 
 
 class Call(BaseCall, kw_only=True):
-    """A call of Anthropic's, with the places of what may have to change in it."""
-
-    members: dict[str, json_object.Span]
+    """A call of Anthropic's."""
 
     def body_for(self, model: str) -> bytes:
         """Return the client's body; only the model name may be another.
@@ -52,8 +50,8 @@ class Call(BaseCall, kw_only=True):
         """
         body = self.body
         if model != self.model:
-            start = self.members["model"].start
-            span = json_object.Span(start, json_object.value_end(body, start))
+            span = GOVERNED.place(body, "model")
+            assert span is not None  # noqa: S101 - what has no model is no call
             body = json_object.splice(body, [(span, msgspec.json.encode(model))])
         cleaned = without_foreign_thinking(body)
         self.lost = () if cleaned is body else ("thinking",)
@@ -79,11 +77,11 @@ def read_call(
 
 def _messages_call(body: bytes) -> Call:
     view = _decode_messages(body)
+    GOVERNED.check(body)
     return Call(
         operation="chat",
         model=_named(view.model),
         body=body,
-        members=GOVERNED.members(body),
         stream=bool(view.stream),
         temperature=view.temperature,
         max_tokens=view.max_tokens,
@@ -93,11 +91,11 @@ def _messages_call(body: bytes) -> Call:
 
 def _count_call(body: bytes) -> Call:
     view = _decode_count(body)
+    GOVERNED.check(body)
     return Call(
         operation="count_tokens",
         model=_named(view.model),
         body=body,
-        members=GOVERNED.members(body),
         estimated_tokens=_estimated(view),
     )
 
