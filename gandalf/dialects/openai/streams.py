@@ -50,7 +50,7 @@ class ChatStream:
     def __init__(self, *, strip_usage: bool) -> None:
         self._buffer = sse.EventBuffer()
         self._strip_usage = strip_usage
-        self._finished: set[int] = set()
+        self._finished: frozenset[int] = frozenset()
         self.usage: TokenUsage | None = None
         self.finish_reason: str | None = None
         self.done = False
@@ -133,7 +133,7 @@ class ChatStream:
     def _note(self, view: AnswerView) -> bool:
         for choice in view.choices:
             if choice.finish_reason is not None:
-                self._finished.add(choice.index)
+                self._finished |= {choice.index}
                 self.finish_reason = choice.finish_reason
                 self.content_seen = True
             elif choice.text or _has_content(choice.delta or {}):
