@@ -82,8 +82,10 @@ class Locate:
         counts = call.usage_counts
         if not (call.action is Action.CREATE if counts is None else counts):
             exchange.usage = None
-        # A generation may have been paid for unsaid; looking after objects is free.
-        if exchange.usage is None and not call.model:
+        # A generation may have been paid for unsaid; looking after objects is free, and
+        # so is counting tokens.
+        free = not call.model or call.action is Action.COUNT
+        if exchange.usage is None and free:
             exchange.upstream_worked = False
 
     async def _targets(

@@ -215,7 +215,7 @@ def test_an_answer_without_an_output_says_nothing_of_itself():
 def test_counted_tokens():
     assert converse.parse_count(b'{"inputTokens":42}') == 42
     assert converse.read_answer("count_tokens", b'{"inputTokens":42}') == Answer(
-        usage=None
+        usage=TokenUsage(input=0, output=0)
     )
     assert converse.read_answer("count_tokens", b"{}") is None
     with pytest.raises(UNREADABLE):

@@ -987,3 +987,9 @@ def test_a_chat_of_googles_sdk_keeps_a_translated_turn_in_its_history():
         for part in parts
         if isinstance(part, ToolCall)
     ]
+
+
+def test_counting_tokens_costs_none():
+    answer = gemini.read_answer("count_tokens", b'{"totalTokens":31}')
+
+    assert answer.usage == TokenUsage(input=0, output=0)

@@ -416,6 +416,19 @@ async def test_the_usage_of_a_background_response_comes_later(objects, routes):
     assert [usage and usage.total_tokens for usage in told] == [None, None, 48, None]
 
 
+async def test_counting_the_tokens_of_a_response_costs_none(objects, routes):
+    stage = Locate(objects, routes)
+    asked = {"model": "fast", "input": "x"}
+    exchange = with_route(
+        await an_exchange("POST", "/responses/input_tokens", asked), routes
+    )
+    await stage.enter(exchange)
+
+    answered(stage, exchange, {"object": "response.input_tokens", "input_tokens": 11})
+
+    assert exchange.upstream_worked is False
+
+
 async def test_a_stream_that_announced_its_response_accounts_for_it_once(
     objects, routes
 ):

@@ -122,12 +122,16 @@ _decode_self = msgspec.json.Decoder(_SelfView).decode
 _decode_count = msgspec.json.Decoder(_CountView).decode
 
 
+# Counting tokens costs nothing.
+_FREE = TokenUsage(input=0, output=0)
+
+
 def read_answer(operation: str, body: bytes) -> Answer | None:
     """Return what a whole answer says of itself; None if it is no answer at all."""
     try:
         if operation == "count_tokens":
             _decode_count(body)
-            return Answer(usage=None)
+            return Answer(usage=_FREE)
         view = _decode_self(body)
     except UNREADABLE:
         return None

@@ -145,12 +145,18 @@ _REASONS = {
 }
 
 
+# Counting tokens costs nothing.
+_FREE = TokenUsage(input=0, output=0)
+
+
 def read_answer(operation: str, body: bytes) -> Answer | None:
     """Return what a whole answer says of itself; None if it is no answer at all."""
     try:
         view = decode_passing(body)
     except UNREADABLE:
         return None
+    if operation == "count_tokens":
+        return Answer(usage=_FREE, failed=failed_in(view, body))
     ends = view.candidates or []
     return Answer(
         usage=tokens_of(view.usage_metadata),
