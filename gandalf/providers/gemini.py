@@ -6,7 +6,7 @@ URLs end up in logs.
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote_plus
 
 from gandalf.config import Provider as ProviderConfig
 from gandalf.dialects import gemini
@@ -21,9 +21,12 @@ _ACTIONS = {
     "embeddings": b":embedContent",
     "batch_embeddings": b":batchEmbedContents",
 }
-# How the answer is to be written is ours to say, and who asks is in the headers.
+# Google's system parameters, without the dollar that each may have before it
+# (https://cloud.google.com/apis/docs/system-parameters). How the answer is to be
+# written is ours to say, also which fields it has, for its usage is accounted for; and
+# who asks is in the headers.
 _NOT_PASSED = frozenset(
-    {b"alt", b"$alt", b"%24alt", b"key", b"access_token", b"callback", b"$callback"}
+    {"alt", "fields", "callback", "key", "access_token", "oauth_token", "httpmethod"}
 )
 
 
@@ -67,14 +70,15 @@ def action_of(ask: Ask) -> tuple[bytes, bytes]:
         )
     if ask.operation == "embeddings" and gemini.is_batch(ask.body):
         action = _ACTIONS["batch_embeddings"]
-    query = [
-        field
-        for field in ask.query.split(b"&")
-        if field and field.partition(b"=")[0].lower() not in _NOT_PASSED
-    ]
+    query = [field for field in ask.query.split(b"&") if field and _is_passed(field)]
     if ask.operation == "chat" and ask.stream:
         return b":streamGenerateContent", b"&".join([b"alt=sse", *query])
     return action, b"&".join(query)
+
+
+def _is_passed(field: bytes) -> bool:
+    name = unquote_plus(field.partition(b"=")[0].decode("latin-1")).lower()
+    return name.removeprefix("$") not in _NOT_PASSED
 
 
 def model_path(model: str) -> bytes:

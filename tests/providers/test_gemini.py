@@ -49,8 +49,8 @@ def an_ask(operation="chat", model="gemini-2.5-flash", body=b"{}", **more):
             b"/v1beta/models/a%20b%3Fc%23d%3Ae:generateContent",
         ),
         (
-            an_ask(query=b"fields=candidates&key=secret&alt=json&%24alt=proto"),
-            b"/v1beta/models/gemini-2.5-flash:generateContent?fields=candidates",
+            an_ask(query=b"prettyPrint=false&key=secret&alt=json&%24alt=proto"),
+            b"/v1beta/models/gemini-2.5-flash:generateContent?prettyPrint=false",
         ),
         (
             an_ask(stream=True, query=b"$alt=json%3Benum-encoding=int&x=1"),
@@ -63,6 +63,27 @@ async def test_the_model_and_what_is_done_with_it_are_in_the_url(ask, target):
 
     assert request.target == target
     assert request.method == b"POST"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"fields=candidates",
+        b"$fields=candidates",
+        b"%24fields=candidates",
+        b"f%69elds=candidates",
+        b"al%74=json",
+        b"%61lt=json",
+        b"%24%63allback=x",
+        b"%61ccess_token=x",
+        b"oauth_token=x",
+        b"$httpMethod=DELETE",
+    ],
+)
+async def test_what_would_hide_the_usage_or_rewrite_the_answer_is_kept_back(field):
+    request = await a_gemini().request(an_ask(query=field + b"&x=1"))
+
+    assert request.target.endswith(b":generateContent?x=1")
 
 
 async def test_the_key_is_in_a_header_and_never_in_the_url():
