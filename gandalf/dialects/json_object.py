@@ -75,7 +75,7 @@ class Governed:
             self.members(body)
             return
         names = self._find_names(body.lower())
-        if len(set(names)) < len(names) or _hides_letters(body):
+        if len(set(names)) < len(names) or hides_letters(body):
             self._walk(body)
 
     def place(self, body: bytes, name: str) -> Span | None:
@@ -93,7 +93,7 @@ class Governed:
         if (
             colon is None
             or body.find(quoted, start := colon.end()) >= 0
-            or _hides_letters(body)
+            or hides_letters(body)
         ):
             return self._walk(body).get(name)
         return Span(start, value_end(body, start))
@@ -128,7 +128,7 @@ class Governed:
             ):
                 return self._walk(body)
             found[name] = Span(colon.end(), 0)
-        return self._walk(body) if _hides_letters(body) else found
+        return self._walk(body) if hides_letters(body) else found
 
     def member(self, body: bytes, name: str) -> Span | None:
         """Return where the value of the top-level member ``name`` stands, if any does.
@@ -159,7 +159,8 @@ class Governed:
         return found
 
 
-def _hides_letters(body: bytes) -> bool:
+def hides_letters(body: bytes) -> bool:
+    """Whether ``body`` has an escape that could hide part of a name."""
     return b"\\u00" in body and _ESCAPED_LETTER.search(body) is not None
 
 

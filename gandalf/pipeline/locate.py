@@ -3,7 +3,7 @@
 Files, batches and stored responses are at one provider each, under a key that all
 organisations share. A request that names one goes there, if it is the caller's own
 organisation's; else there is no such thing. A request that names a model may refer to
-objects too: of the model's targets those are left that have them.
+objects too, a chat to files: of the model's targets those are left that have them.
 
 New files go to the provider that the request's ``x-gandalf-provider`` names, or else
 to the first of the configuration (by priority, then order) that speaks OpenAI's dialect
@@ -29,7 +29,13 @@ import msgspec
 
 from gandalf.actors.object_table import ObjectTable
 from gandalf.actors.routes import RouteTable
-from gandalf.dialects.openai.passthrough import KINDS, Action, PassthroughCall
+from gandalf.dialects.openai.passthrough import (
+    KINDS,
+    Action,
+    PassthroughCall,
+    chat_references,
+)
+from gandalf.dialects.registry import OPENAI
 from gandalf.domain.errors import (
     BadRequest,
     NotFound,
@@ -65,6 +71,8 @@ class Locate:
         call, identity = exchange.call, exchange.identity
         assert identity is not None  # noqa: S101 - authenticate comes before
         if not isinstance(call, PassthroughCall):
+            if exchange.dialect is OPENAI and exchange.operation == "chat":
+                await self._tie(exchange, identity)
             return None
         if call.action is Action.LIST:
             return await self._list(exchange, call, identity)
@@ -97,15 +105,28 @@ class Locate:
             return (self._target(one.provider),)
         if call.operation == "batches":
             self._require_unlimited(exchange, identity)
-        places = {
-            (await self._own(identity, reference)).provider
-            for reference in call.references
-        }
-        if len(places) > 1:
-            raise BadRequest("the request refers to objects at different providers")
+        places = await self._places(call.references, identity)
         if call.model:
             return self._narrowed(exchange, places)
         return (self._target(places.pop() if places else self._chosen(exchange)),)
+
+    async def _tie(self, exchange: Exchange, identity: Identity) -> None:
+        """Leave a chat to the targets that have the files it refers to."""
+        assert exchange.call is not None  # noqa: S101 - read_call comes before
+        references = chat_references(exchange.call.body)
+        if references:
+            places = await self._places(references, identity)
+            exchange.targets = _there(exchange.targets, places)
+
+    async def _places(
+        self, references: tuple[str, ...], identity: Identity
+    ) -> set[str]:
+        places = {
+            (await self._own(identity, reference)).provider for reference in references
+        }
+        if len(places) > 1:
+            raise BadRequest("the request refers to objects at different providers")
+        return places
 
     async def _own(
         self, identity: Identity, object_id: str, kind: str = ""
@@ -140,15 +161,7 @@ class Locate:
                 f"no provider of this model has {exchange.operation}",
                 code="unsupported_operation",
             )
-        if not places:
-            return speaking
-        there = tuple(target for target in speaking if target.provider in places)
-        if not there:
-            raise BadRequest(
-                "no provider of this model has what the request refers to",
-                code="object_elsewhere",
-            )
-        return there
+        return _there(speaking, places) if places else speaking
 
     def _chosen(self, exchange: Exchange) -> str:
         """Return the provider for a new object that nothing ties to one."""
@@ -241,6 +254,16 @@ class Locate:
             }
         )
         return Reply(200, b"application/json", body)
+
+
+def _there(targets: tuple[Target, ...], places: set[str]) -> tuple[Target, ...]:
+    there = tuple(target for target in targets if target.provider in places)
+    if not there:
+        raise BadRequest(
+            "no provider of this model has what the request refers to",
+            code="object_elsewhere",
+        )
+    return there
 
 
 def _described(one: ProviderObject) -> msgspec.Raw:

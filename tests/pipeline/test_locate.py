@@ -471,6 +471,56 @@ async def test_a_name_that_no_path_could_hold_is_not_remembered(objects, routes)
     assert objects.waiting == 0
 
 
+def a_chat_about(part, routes, org="acme"):
+    content = [{"type": "file", "file": {"filename": "x"}}]
+    body = encoded(
+        {"model": "fast", "messages": [{"role": "user", "content": content}]}
+    ).replace(b'"filename": "x"', part)
+    assert part in body
+    exchange = Exchange(
+        endpoint=an_endpoint(), headers={}, body=body, request_id="r", received_at=0.0
+    )
+    exchange.identity = an_identity(org_id=org)
+    exchange.call = exchange.dialect.read_call("chat", body)
+    return with_route(exchange, routes)
+
+
+async def test_a_chat_goes_where_its_file_is(objects, routes):
+    objects.note(an_object("file-1", "us"))
+
+    exchange = a_chat_about(b'"file_id":"file-1"', routes)
+
+    assert await located(Locate(objects, routes), exchange) == ["us"]
+
+
+@pytest.mark.parametrize("name", [b"file_id", b"f\\u0069le_id", b"file\\u005fid"])
+async def test_a_chat_about_somebody_elses_file_is_about_none(objects, routes, name):
+    objects.note(an_object("file-1", "us", org_id="other"))
+
+    with pytest.raises(NotFound):
+        await Locate(objects, routes).enter(
+            a_chat_about(b'"%b":"file-1"' % name, routes)
+        )
+
+
+async def test_a_chat_about_a_file_where_no_target_is_is_refused(objects, routes):
+    objects.note(an_object("file-1", "azure"))
+
+    with pytest.raises(BadRequest) as caught:
+        await Locate(objects, routes).enter(a_chat_about(b'"file_id":"file-1"', routes))
+
+    assert caught.value.code == "object_elsewhere"
+
+
+async def test_a_tool_may_call_its_parameters_as_it_likes(objects, routes):
+    exchange = a_chat_about(b'"filename":"x"', routes)
+    tools = [{"type": "function", "function": {"parameters": {"file_id": "text"}}}]
+    body = json.dumps({**json.loads(exchange.call.body), "tools": tools})
+    exchange.call = exchange.dialect.read_call("chat", body.encode())
+
+    assert len(await located(Locate(objects, routes), exchange)) == 3
+
+
 async def test_other_requests_are_left_alone(objects, routes):
     exchange = Exchange(
         endpoint=an_endpoint(),

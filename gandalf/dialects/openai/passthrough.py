@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -183,6 +183,10 @@ class _Conversation(msgspec.Struct):
     id: str
 
 
+class _Chat(msgspec.Struct):
+    messages: Any = None
+
+
 _GOVERNED = {
     "responses": json_object.Governed(
         "model",
@@ -204,6 +208,7 @@ _GOVERNED = {
 
 _decode = msgspec.json.Decoder(_View).decode
 _decode_any = msgspec.json.Decoder().decode
+_decode_messages = msgspec.json.Decoder(_Chat).decode
 _decode_conversation = msgspec.json.Decoder(str | _Conversation | None).decode
 
 
@@ -334,10 +339,32 @@ def _references(operation: str, view: _View, body: bytes) -> tuple[str, ...]:
         if conversation:
             held = conversation if isinstance(conversation, str) else conversation.id
             found[held] = None
+    if operation in ("responses", "images") and _may_refer(body):
+        found |= dict.fromkeys(_file_references(_decode_any(body)))
+    return _few(found)
+
+
+def chat_references(body: bytes) -> tuple[str, ...]:
+    """Return the files that the messages of a chat refer to.
+
+    Raises:
+        BadRequest: The body cannot be read, or refers to too many.
+    """
+    if not _may_refer(body):
+        return ()
+    try:
+        messages = _decode_messages(body).messages
+    except UNREADABLE as error:
+        raise BadRequest("the body cannot be read", code="invalid_json") from error
+    return _few(dict.fromkeys(_file_references(messages)))
+
+
+def _may_refer(body: bytes) -> bool:
     # An escape may hide the name from this look, never from the decoder.
-    if operation in ("responses", "images") and (b"file_id" in body or b"\\u" in body):
-        for reference in _file_references(_decode_any(body)):
-            found[reference] = None
+    return b"file_id" in body or json_object.hides_letters(body)
+
+
+def _few(found: dict[str, None]) -> tuple[str, ...]:
     if len(found) > MAX_REFERENCES:
         raise BadRequest(f"the request refers to more than {MAX_REFERENCES} objects")
     return tuple(found)
