@@ -28,6 +28,15 @@ _KEPT_BACK = frozenset(
         b"accept-encoding",
         b"expect",
         b"date",
+        b"http2-settings",
+        # What some servers take for the method, the path or the host that is meant: the
+        # gateway has looked at the real ones.
+        b"x-http-method-override",
+        b"x-http-method",
+        b"x-method-override",
+        b"x-original-host",
+        b"x-original-url",
+        b"x-rewrite-url",
         # About who asks: the gateway's own credentials take their place.
         b"authorization",
         b"x-api-key",
@@ -39,9 +48,15 @@ _KEPT_BACK = frozenset(
         b"openai-organization",
         b"openai-project",
         b"x-goog-user-project",
+        b"x-goog-iam-authorization-token",
+        b"x-ms-authorization-auxiliary",
+        b"ocp-apim-subscription-key",
         b"forwarded",
         b"via",
         b"x-real-ip",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"true-client-ip",
         # About the gateway, which has acted on it.
         b"x-request-id",
         b"cache-control",
