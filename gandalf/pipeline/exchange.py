@@ -147,7 +147,7 @@ class Exchange(msgspec.Struct, kw_only=True, eq=False):
     upstream_time: float = 0.0
     """Seconds spent waiting for upstreams."""
     client_time: float = 0.0
-    """Seconds spent waiting for the client to take the answer."""
+    """Seconds spent waiting for the client: to take the answer, to send a form."""
 
     # Filled by whoever learns of it.
     status: int = 0

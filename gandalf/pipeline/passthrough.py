@@ -6,6 +6,8 @@ arriving, and is read as far as needed.
 
 from __future__ import annotations
 
+import trio
+
 from gandalf.dialects.openai.passthrough import PassthroughCall, read_call, read_form
 from gandalf.pipeline.exchange import Exchange
 from gandalf.pipeline.uploads import (
@@ -33,6 +35,16 @@ async def read_passthrough(exchange: Exchange) -> PassthroughCall:
         return read_call(
             exchange.operation, exchange.body, endpoint.path, endpoint.method
         )
+    before = trio.current_time()
+    try:
+        return await _read_upload(exchange, upload)
+    finally:
+        # It is the client who takes its time.
+        exchange.client_time += trio.current_time() - before
+
+
+async def _read_upload(exchange: Exchange, upload: Upload) -> PassthroughCall:
+    endpoint = exchange.endpoint
     content_type = exchange.headers.get(b"content-type", b"")
     if exchange.operation == "files":
         return read_form("files", "", PlainUpload(upload), content_type)

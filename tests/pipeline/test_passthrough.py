@@ -1,5 +1,6 @@
 import httpx
 import pytest
+import trio
 
 from gandalf.config import Provider
 from gandalf.dialects.openai.passthrough import Action
@@ -56,6 +57,27 @@ async def test_a_form_is_passed_on_with_another_model():
     assert await sent(call, "gpt-4o-transcribe") == body.replace(
         b"fast", b"gpt-4o-transcribe"
     )
+
+
+class SlowUpload(FakeUpload):
+    """Takes two seconds for each piece."""
+
+    async def receive(self):
+        await trio.sleep(2)
+        return await super().receive()
+
+
+@pytest.mark.parametrize("last", [b"", TOO_SLOW])
+async def test_waiting_for_a_clients_form_is_none_of_the_gateways_own_time(
+    autojump_clock, last
+):
+    pieces = [form(a_field("model", b"fast"))[:40], last]
+    exchange = transcription(SlowUpload(*pieces))
+
+    with pytest.raises((BadRequest, RequestTimeout)):
+        await read_passthrough(exchange)
+
+    assert exchange.client_time == pytest.approx(4)
 
 
 async def test_a_form_that_keeps_its_model_is_untouched():
