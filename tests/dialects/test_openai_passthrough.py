@@ -468,3 +468,21 @@ def test_bytes_go_through_untouched_and_are_whole_when_they_end():
     assert (stream.content_seen, stream.done) == (True, False)
     assert stream.flush() == b""
     assert (stream.done, stream.finished(1), stream.ending) == (True, True, b"")
+
+
+@pytest.mark.parametrize("unit", [b"[],", b'{"a":1},', b'"",'])
+def test_nobody_waits_for_files_to_be_found_in_a_body_of_millions(unit):
+    values = unit * (8_000_000 // len(unit))
+    body = b'{"model":"m","input":[{"file_id":"f"},%b1]}' % values
+
+    with pytest.raises(BadRequest) as caught:
+        read_call("responses", body, b"/responses")
+
+    assert caught.value.code == "ambiguous_body"
+
+
+def test_a_large_file_beside_a_reference_is_no_such_body():
+    data = b"A" * 8_000_000
+    body = b'{"model":"m","input":[{"file_id":"f"},{"data":"%b"}]}' % data
+
+    assert read_call("responses", body, b"/responses").references == ("f",)
