@@ -29,6 +29,9 @@ _KEPT_BACK = frozenset(
         b"expect",
         b"date",
         b"http2-settings",
+        # 304 is no answer to a request of the gateway's: it would count as a failure.
+        b"if-modified-since",
+        b"if-none-match",
         # What some servers take for the method, the path or the host that is meant: the
         # gateway has looked at the real ones.
         b"x-http-method-override",
