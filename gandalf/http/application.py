@@ -164,7 +164,7 @@ class Application:
         server = self._current().server
         body, upload = b"", None
         if endpoint.upload:
-            upload = QuartUpload(request, server.max_upload_bytes)
+            upload = QuartUpload(request, server.max_upload_bytes, server.read_timeout)
         else:
             body = await request.get_data(as_text=False)  # type: ignore[assignment] # it is bytes
         exchange = self._gateway.open(

@@ -17,7 +17,7 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from gandalf.domain.errors import PayloadTooLarge
+from gandalf.domain.errors import PayloadTooLarge, RequestTimeout
 from gandalf.http.channel import HeaderList
 from gandalf.http.gateway import Gateway
 from gandalf.http.responder import ExchangeResponder
@@ -77,9 +77,10 @@ class QuartUpload:
     for the server's own flow control to see to.
     """
 
-    def __init__(self, request: Request, limit: int) -> None:
+    def __init__(self, request: Request, limit: int, timeout: float) -> None:
         self._pieces = aiter(request.body)
         self._limit = limit
+        self._timeout = timeout
         self._size = 0
         self.length = request.content_length
 
@@ -88,9 +89,13 @@ class QuartUpload:
 
         Raises:
             PayloadTooLarge: They are more than may be.
+            RequestTimeout: There were none for too long.
         """
         try:
-            data = await anext(self._pieces)
+            with trio.fail_after(self._timeout):
+                data = await anext(self._pieces)
+        except trio.TooSlowError:
+            raise RequestTimeout("the request body took too long") from None
         except StopAsyncIteration:
             return b""
         except RequestEntityTooLarge:

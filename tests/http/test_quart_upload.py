@@ -4,7 +4,7 @@ import pytest
 from quart import request
 from quart_trio import QuartTrio
 
-from gandalf.domain.errors import PayloadTooLarge
+from gandalf.domain.errors import PayloadTooLarge, RequestTimeout
 from gandalf.http.quart_exchange import QuartUpload
 
 
@@ -14,13 +14,15 @@ def client():
 
     @app.post("/<int:limit>")
     async def page(limit):
-        upload = QuartUpload(request, limit)
+        upload = QuartUpload(request, limit, 30.0)
         size = 0
         try:
             while piece := await upload.receive():
                 size += len(piece)
         except PayloadTooLarge as error:
             return error.message, 413
+        except RequestTimeout as error:
+            return error.message, 408
         return f"{size} of {upload.length}"
 
     return app.test_client()
@@ -48,3 +50,11 @@ async def test_more_than_the_limit_is_refused(client):
     response = await client.post("/59", data=b"x" * 60)
 
     assert response.status_code == 413
+
+
+async def test_a_client_that_sends_no_more_is_not_waited_for(autojump_clock, client):
+    async with client.request("/100", method="POST") as connection:
+        await connection.send(b"x" * 20)
+        response = await connection.as_response()
+
+    assert response.status_code == 408
