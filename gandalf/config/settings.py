@@ -355,6 +355,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     transport: Literal["lean", "httpx"] = "lean"
     """``httpx`` for proxies (from the environment) and HTTP/2; slower."""
     on_client_disconnect: Disconnect = Disconnect()
+    allow_batches: bool = False
+    """Whether batches may be made here. What one asks for stands in a file that the
+    gateway does not read: any model of the account, and any file or response of any
+    organisation whose id its maker knows."""
     simulation: Simulation = Simulation()
 
 

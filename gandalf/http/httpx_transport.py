@@ -247,6 +247,9 @@ class HttpxResponse:
             name = name.lower()
             known = self.headers.get(name)
             self.headers[name] = value if known is None else b"%b, %b" % (known, value)
+        if response.http_version == "HTTP/2":
+            # Its frames tell where a body ends, as well as chunks do.
+            self.headers.setdefault(b"transfer-encoding", b"chunked")
 
     async def receive(self) -> bytes:
         """Return the body bytes that are there, waiting for some; b"" at the end.

@@ -263,12 +263,15 @@ class Sending:
             raise await self._refusal(response)
         content_type = response.headers.get(b"content-type", b"")
         shape = passthrough_answers.shape_of(call, status, content_type)
-        if shape is Shape.WHOLE and call.stream and call.operation == "responses":
+        if call.stream and shape is not Shape.EVENTS:
             raise UpstreamError(self._provider.name, "the answer is not a stream")
-        exchange.reply_headers += passthrough_answers.passed_headers(response.headers)
+        if shape is Shape.OPAQUE and not _has_end(response):
+            raise UpstreamError(self._provider.name, "the answer does not say its end")
+        passed = passthrough_answers.passed_headers(response.headers)
         if shape is Shape.WHOLE:
             whole = await self._read(response, trio.current_time())
             self._note_answer(passthrough_answers.read_answer(call, whole))
+            exchange.reply_headers += passed
             return self._serve(Reply(status, content_type, whole))
         exchange.stream_format = StreamFormat(
             content_type,
@@ -276,7 +279,10 @@ class Sending:
             keep_alive=exchange.dialect.KEEP_ALIVE if shape is Shape.EVENTS else b"",
         )
         follower = passthrough_answers.follow(call, shape)
-        return await self._followed(response, follower, status, content_type)
+        reply = await self._followed(response, follower, status, content_type)
+        # Not before it is served: another target's fields would stay with this one's.
+        exchange.reply_headers += passed
+        return reply
 
     def _in_clients_words(self, body: bytes, translated: Translated) -> bytes:
         exchange, provider = self._exchange, self._provider
@@ -382,3 +388,13 @@ class Sending:
         self._watches.discard(self._watch)
         if self._response is not None:
             self._response.close()
+
+
+def _has_end(response: UpstreamResponse) -> bool:
+    """Whether a body that is cut off can be told from a whole one.
+
+    One that ends with its connection cannot, and bytes have no end marker.
+    """
+    headers = response.headers
+    framed = b"content-length" in headers or b"transfer-encoding" in headers
+    return framed or response.status == 204

@@ -13,8 +13,9 @@ Lists are made from what is known here, for an upstream's would show everybody's
 objects: each as it was last described. Output files of a batch that nobody has
 retrieved yet are shown by their id alone.
 
-Batches are for keys without an allow-list and without a limit of tokens: what they ask
-for, and how much, is in a file that the gateway does not read.
+Batches are for providers that allow them (``allow_batches``), and for keys without an
+allow-list and without a limit of tokens: what they ask for, how much, and of whose
+objects, is in a file that the gateway does not read.
 
 Usage that is told again with each answer about an object is accounted for once: with
 the first answer that tells it.
@@ -108,7 +109,10 @@ class Locate:
         places = await self._places(call.references, identity)
         if call.model:
             return self._narrowed(exchange, places)
-        return (self._target(places.pop() if places else self._chosen(exchange)),)
+        provider = places.pop() if places else self._chosen(exchange)
+        if call.operation == "batches":
+            self._require_batches(provider)
+        return (self._target(provider),)
 
     async def _tie(self, exchange: Exchange, identity: Identity) -> None:
         """Leave a chat to the targets that have the files it refers to."""
@@ -195,6 +199,15 @@ class Locate:
                 " batch will use",
                 code="batches_not_allowed",
             )
+
+    def _require_batches(self, provider: str) -> None:
+        for section in self._routes.config().providers:
+            if section.name == provider and section.allow_batches:
+                return
+        raise PermissionDenied(
+            "the provider that has the file is not configured to allow batches",
+            code="batches_not_allowed",
+        )
 
     # What answers tell of objects.
 

@@ -18,6 +18,7 @@ caller's prompts must not take a target away from the others.
 
 from __future__ import annotations
 
+import re
 import time
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
@@ -39,6 +40,10 @@ DEAD_KEY_BENCH = 30.0
 DEAD_KEY_CODES = frozenset({"API_KEY_INVALID", "API_KEY_EXPIRED"})
 # A Retry-After beyond this is taken for this: some upstreams say a day.
 MAX_RETRY_AFTER = 3600.0
+
+
+# What OpenAI calls the operator's account when it speaks of a limit.
+_ACCOUNT = re.compile(r"\borg-\w+")
 
 
 class Verdict(NamedTuple):
@@ -88,7 +93,7 @@ def error_of(
     if status == 429:
         return UpstreamRateLimited(
             name,
-            message or "the provider's rate limit is reached",
+            _ACCOUNT.sub("org-***", message) or "the provider's rate limit is reached",
             upstream_status=status,
             retry_after=retry_after,
         )

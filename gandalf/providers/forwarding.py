@@ -48,6 +48,9 @@ _KEPT_BACK = frozenset(
         b"cookie",
         b"origin",
         b"referer",
+        # A key that is shared by all organisations would share its answers, too.
+        b"idempotency-key",
+        b"x-idempotency-key",
         b"openai-organization",
         b"openai-project",
         b"x-goog-user-project",

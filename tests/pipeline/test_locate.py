@@ -48,7 +48,12 @@ class Other:
 def a_route_table(**priorities):
     names = ["eu", "us"]
     sections = [
-        Provider(name=name, type="openai", priority=priorities.get(name, 0))
+        Provider(
+            name=name,
+            type="openai",
+            priority=priorities.get(name, 0),
+            allow_batches=True,
+        )
         for name in names
     ]
     demo = Provider(name="demo", type="simulated", priority=0)
@@ -275,6 +280,16 @@ async def test_the_input_of_somebody_else_is_no_input(objects, routes):
         await Locate(objects, routes).enter(
             await an_exchange("POST", "/batches", BATCH)
         )
+
+
+async def test_a_provider_that_does_not_allow_batches_gets_none(objects, routes):
+    objects.note(an_object("file-1", "claude"))
+    exchange = await an_exchange("POST", "/batches", BATCH)
+
+    with pytest.raises(PermissionDenied) as caught:
+        await Locate(objects, routes).enter(exchange)
+
+    assert caught.value.code == "batches_not_allowed"
 
 
 @pytest.mark.parametrize("limited", [{"tpm": 1}, {"allowed_models": ("fast",)}])

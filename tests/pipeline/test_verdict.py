@@ -150,3 +150,13 @@ def test_what_a_hosting_says_is_not_relayed_as_the_dialects():
 
     assert error_of(Geminis, 404, {}, body).body == body
     assert error_of(Hosted, 404, {}, body).body == b""
+
+
+def test_the_operators_account_is_not_named_to_clients(provider):
+    body = (
+        b'{"error":{"message":"Limit reached for gpt-4o in organization org-Ab1 now"}}'
+    )
+
+    error = error_of(provider, 429, {}, body)
+
+    assert error.message == "Limit reached for gpt-4o in organization org-*** now"

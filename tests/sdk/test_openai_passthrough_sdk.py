@@ -46,7 +46,12 @@ FAST = "chat-fake"
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
     with upstream_in_a_thread() as upstream:
-        fake = {"name": "fake", "type": "openai", "base_url": upstream.url}
+        fake = {
+            "name": "fake",
+            "type": "openai",
+            "base_url": upstream.url,
+            "allow_batches": True,
+        }
         base = settings()
         others = [
             {"name": "other", "key": OTHER_KEY, "org_id": "other"},
@@ -57,6 +62,7 @@ def running(tmp_path_factory):
             "providers": [{"name": "simulated"}, fake],
             "routes": [route(FAST, "fake"), route("simulated", "simulated")],
             "keys": [*base["keys"], *others],
+            "circuit_breaker": {"enabled": False},
         }
         with gateway(tmp_path_factory.mktemp("sdk"), config) as process:
             yield process, upstream
@@ -324,3 +330,36 @@ def test_an_upstreams_refusal_is_the_clients_to_see(client, fake):
 def test_a_simulated_provider_has_none_of_it(client):
     with pytest.raises(openai.BadRequestError):
         client.responses.create(model="simulated", input="x")
+
+
+# What the upstream says cannot be taken for whole.
+
+
+def test_speech_without_an_end_that_can_be_told_is_no_answer(client, fake):
+    endless = respond(b"ID3" * 9, content_type="audio/mpeg", framing="close")
+    fake.script(endless, endless, endless)
+
+    with pytest.raises(openai.InternalServerError):
+        client.audio.speech.create(model=FAST, input="Hi", voice="alloy").read()
+
+
+def test_a_stream_that_was_asked_for_is_one_or_an_error(client, fake):
+    fake.script(*[respond(b'{"created":1,"data":[]}')] * 3)
+
+    with pytest.raises(openai.InternalServerError):
+        list(client.images.generate(model=FAST, prompt="a cat", stream=True))
+
+
+def test_what_a_failed_target_says_of_its_body_is_not_said_of_the_next_ones(
+    client, fake
+):
+    said = (("content-disposition", "attachment; filename=first"),)
+    broken = respond(b"ID3" * 9, content_type="audio/mpeg", headers=said).cut(0)
+    fake.script(broken, respond(b"ID3", content_type="audio/mpeg"))
+
+    raw = client.audio.speech.with_raw_response.create(
+        model=FAST, input="Hi", voice="alloy"
+    )
+
+    assert raw.content == b"ID3"
+    assert "content-disposition" not in raw.headers
