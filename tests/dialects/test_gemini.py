@@ -266,8 +266,13 @@ def test_sound_is_a_class_of_its_own():
 
 def test_usage_that_is_not_reported_is_not_zero():
     assert read_answer("chat", fake.completion(usage=None)).usage is None
-    assert read_answer("count_tokens", fake.count()).usage is None
     assert read_answer("chat", b"<html>") is None
+
+
+def test_counting_tokens_uses_none():
+    usage = read_answer("count_tokens", fake.count()).usage
+
+    assert usage == TokenUsage(input=0, output=0)
 
 
 def test_a_blocked_prompt_says_why():
