@@ -29,8 +29,8 @@ from gandalf.storage.objects import PRUNED_AT_ONCE, Name, ObjectPage, PageQuery
 
 log = logging.getLogger("gandalf.objects")
 
-# Some 500 bytes each.
-MAX_CACHED = 10_000
+# Some 500 bytes each as a rule, and 16 kB at the most: what an upstream says of them.
+MAX_CACHED = 2_000
 MAX_PENDING = 10_000
 """Changes waiting for the database above which requests that make more are refused."""
 
