@@ -41,6 +41,7 @@ from gandalf.dialects.conversation import (
     Treatment,
     UsageReported,
 )
+from gandalf.dialects.json_object import is_vast
 from gandalf.domain.errors import BadRequest
 from gandalf.domain.model import Model
 from gandalf.domain.usage import TokenUsage
@@ -95,6 +96,8 @@ def translate_request(
         BadRequest: It cannot be said in that dialect, or only with a loss that
             ``strict`` forbids.
     """
+    if is_vast(call.body):
+        raise BadRequest("the body has too many values to be translated")
     if call.operation in EMBEDDINGS:
         request = source.parse_embeddings_request(call)
         return _translated(

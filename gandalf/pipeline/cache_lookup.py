@@ -23,6 +23,7 @@ import trio
 from gandalf.actors.response_cache import CachedAnswer, Capture, ResponseCache
 from gandalf.actors.routes import RouteTable
 from gandalf.dialects.base import UNREADABLE, Call
+from gandalf.dialects.json_object import is_vast
 from gandalf.domain.identity import Identity
 from gandalf.domain.routing import Route
 from gandalf.domain.usage import EndReason
@@ -190,6 +191,8 @@ def canonical(body: bytes) -> bytes | None:
     of which msgspec takes the last and others the first; a number spelled strangely),
     it is taken as it was sent: else one caller could plant an answer for another.
     """
+    if is_vast(body):
+        return body
     try:
         fields = _decode(body)
         as_sent = msgspec.json.format(body, indent=-1)

@@ -317,3 +317,12 @@ def test_what_no_provider_of_the_dialect_takes_is_named():
     plain = anthropic.read_call("chat", json.dumps(MESSAGES).encode())
     plain.body_for("claude")
     assert plain.lost == ()
+
+
+async def test_a_body_of_millions_of_values_is_not_translated(client):  # noqa: F811
+    vast = MESSAGES | {"metadata": {"x": [[]] * 300_000}}
+
+    refused = await ask(client, "/v1/messages", vast)
+
+    assert refused.status_code == 400
+    assert "too many values" in (await refused.get_json())["error"]["message"]

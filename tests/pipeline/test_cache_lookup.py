@@ -582,3 +582,9 @@ def test_what_a_providers_own_tool_says_depends_on_the_day(tool, kept):
     body = a_chat_body(**SAME, tools=[tool])
 
     assert (key_of(body) is not None) is kept
+
+
+def test_a_body_of_millions_of_values_is_taken_as_it_was_sent():
+    body = b'{"b":1, "a":[%b]}' % b",".join([b"[]"] * 300_000)
+
+    assert canonical(body) is body
