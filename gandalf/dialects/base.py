@@ -9,7 +9,7 @@ the registry lists them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -177,11 +177,13 @@ class UpstreamDialect(Protocol):
     def stream_parser(self) -> StreamParser:
         """Return what parses a stream of this dialect."""
 
-    COUNTS: bool
-    """Whether there is an operation ``count_tokens``."""
+    @property
+    def parse_count(self) -> Callable[[bytes], int] | None:
+        """What returns the tokens that an answer to ``count_tokens`` tells.
 
-    def parse_count(self, body: bytes) -> int:
-        """Return the prompt's tokens. Raises one of ``UNREADABLE`` if it is none."""
+        It raises one of ``UNREADABLE`` if there are none. None: there is no such
+        operation.
+        """
 
     def render_embeddings_request(
         self, request: EmbeddingsRequest, model: Model
@@ -246,8 +248,9 @@ class Dialect(UpstreamDialect, Protocol):
     def stream_renderer(self, call: Call) -> StreamRenderer:
         """Return what renders the stream that answers ``call``."""
 
-    def render_count(self, tokens: int) -> bytes:
-        """Return the body that answers a ``count_tokens``."""
+    @property
+    def render_count(self) -> Callable[[int], bytes] | None:
+        """What returns the body that answers a ``count_tokens``. None: ditto."""
 
     def parse_embeddings_request(self, call: Call) -> EmbeddingsRequest:
         """Return what ``call`` wants embedded. Raises BadRequest."""

@@ -302,7 +302,10 @@ def _operations() -> str:
         ("embeddings", *map(_yes_or_no, map(_embeds, UPSTREAM_DIALECTS))),
         (
             "counts of a prompt's tokens",
-            *("yes" if dialect.COUNTS else "guessed" for dialect in UPSTREAM_DIALECTS),
+            *(
+                "yes" if dialect.parse_count else "guessed"
+                for dialect in UPSTREAM_DIALECTS
+            ),
         ),
     ]
     return _table(("asked for", *_names()), rows)

@@ -109,7 +109,7 @@ def translate_request(
         )
     if call.operation in CONVERSATIONS:
         operation = "chat"
-    elif call.operation == "count_tokens" and spoken.COUNTS:
+    elif call.operation == "count_tokens" and spoken.parse_count is not None:
         operation = "count_tokens"
     else:
         raise BadRequest(
@@ -144,9 +144,15 @@ def translate_answer(
         UNREADABLE: It is no answer.
     """
     if call.operation in EMBEDDINGS:
-        return source.render_embeddings(spoken.parse_embeddings(body), call), None
+        embeddings = spoken.parse_embeddings(body)
+        if not embeddings.vectors:
+            raise msgspec.ValidationError("no embeddings")
+        return source.render_embeddings(embeddings, call), None
     if call.operation == "count_tokens":
-        return source.render_count(spoken.parse_count(body)), None
+        parse, render = spoken.parse_count, source.render_count
+        assert parse is not None  # noqa: S101 - see translate_request
+        assert render is not None  # noqa: S101 - its client asks
+        return render(parse(body)), None
     completion = spoken.parse_answer(body)
     if json_tool:
         completion = _with_json_as_text(completion, json_tool)

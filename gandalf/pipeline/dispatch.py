@@ -199,7 +199,7 @@ class Dispatch:
 
 def _must_guess(exchange: Exchange, provider: Provider) -> bool:
     """Whether the prompt's tokens are asked for, and the target has no way to tell."""
-    return exchange.operation == "count_tokens" and not provider.dialect.COUNTS
+    return exchange.operation == "count_tokens" and provider.dialect.parse_count is None
 
 
 def _guess(exchange: Exchange, target: Target) -> Reply:
@@ -208,7 +208,9 @@ def _guess(exchange: Exchange, target: Target) -> Reply:
     assert call is not None  # noqa: S101 - read_call comes before
     exchange.approximated = ("tokens",)
     exchange.served_by = target
-    body = exchange.dialect.render_count(estimate_tokens(call.body))
+    render = exchange.dialect.render_count
+    assert render is not None  # noqa: S101 - its client asks
+    body = render(estimate_tokens(call.body))
     return Reply(200, b"application/json", body)
 
 

@@ -11,7 +11,7 @@ from google.genai import types
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gandalf.dialects import gemini, signatures
+from gandalf.dialects import gemini, openai, signatures
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.conversation import (
     Choice,
@@ -36,7 +36,7 @@ from gandalf.dialects.conversation import (
     ToolCallStarted,
     UsageReported,
 )
-from gandalf.dialects.translation import TranslatedStream
+from gandalf.dialects.translation import TranslatedStream, translate_answer
 from gandalf.domain.errors import BadRequest
 from gandalf.domain.model import Model
 from gandalf.domain.usage import TokenUsage
@@ -993,3 +993,10 @@ def test_counting_tokens_costs_none():
     answer = gemini.read_answer("count_tokens", b'{"totalTokens":31}')
 
     assert answer.usage == TokenUsage(input=0, output=0)
+
+
+def test_an_upstream_that_embeds_nothing_has_not_answered():
+    call = embed({"content": {"parts": [{"text": "a"}]}})
+
+    with pytest.raises(UNREADABLE):
+        translate_answer(call, b'{"data":[]}', spoken=openai, source=gemini)

@@ -4,7 +4,6 @@ import base64
 import json
 import struct
 
-import msgspec
 import pytest
 from openai.types import Completion as TextCompletion
 from openai.types import CreateEmbeddingResponse
@@ -560,16 +559,3 @@ def test_vectors_go_out_as_the_client_wants_them(form):
     assert (body["model"], body["usage"]["total_tokens"]) == ("e", 3)
     if form != "base64":
         CreateEmbeddingResponse.model_validate(body)
-
-
-# Counts.
-
-
-def test_a_count_is_said_as_the_responses_api_says_it():
-    body = openai.render_count(11)
-
-    assert body == b'{"input_tokens":11,"object":"response.input_tokens"}'
-    assert openai.parse_count(body) == 11
-    assert not openai.COUNTS
-    with pytest.raises(msgspec.MsgspecError):
-        openai.parse_count(b"{}")

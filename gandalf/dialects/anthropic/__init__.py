@@ -46,7 +46,6 @@ STREAM_CONTENT_TYPE = b"text/event-stream"
 KEEP_ALIVE = b'event: ping\ndata: {"type": "ping"}\n\n'
 KEY_HEADER = b"x-api-key"
 ID_HEADER = b"request-id"
-COUNTS = True
 
 
 def follow(call: BaseCall) -> MessagesStream:

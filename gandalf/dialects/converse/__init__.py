@@ -28,4 +28,3 @@ from gandalf.dialects.converse.requests import render_request as render_request
 from gandalf.dialects.converse.streams import stream_parser as stream_parser
 
 STREAM_CONTENT_TYPE = b"application/vnd.amazon.eventstream"
-COUNTS = True

@@ -14,7 +14,8 @@ rendering    the neutral model, as a request    contents  its messages
 completions  whole answers, both ways
 chunks       streams, both ways
 extras       citations and log probabilities, both ways
-embeddings   embeddings and token counts, both ways
+embeddings   embeddings, both ways
+counting     counts of tokens, both ways
 schemas      JSON Schema and the API's own
 signing      thought signatures
 thinking     budgets and levels
@@ -31,13 +32,13 @@ from gandalf.dialects.gemini.chunks import ChunkParser as ChunkParser
 from gandalf.dialects.gemini.chunks import ChunkRenderer as ChunkRenderer
 from gandalf.dialects.gemini.completions import parse_answer as parse_answer
 from gandalf.dialects.gemini.completions import render_answer as render_answer
+from gandalf.dialects.gemini.counting import parse_count as parse_count
+from gandalf.dialects.gemini.counting import render_count as render_count
 from gandalf.dialects.gemini.embeddings import is_batch as is_batch
-from gandalf.dialects.gemini.embeddings import parse_count as parse_count
 from gandalf.dialects.gemini.embeddings import parse_embeddings as parse_embeddings
 from gandalf.dialects.gemini.embeddings import (
     parse_embeddings_request as parse_embeddings_request,
 )
-from gandalf.dialects.gemini.embeddings import render_count as render_count
 from gandalf.dialects.gemini.embeddings import render_embeddings as render_embeddings
 from gandalf.dialects.gemini.embeddings import (
     render_embeddings_request as render_embeddings_request,
@@ -59,7 +60,6 @@ STREAM_CONTENT_TYPE = b"text/event-stream"
 KEEP_ALIVE = b""
 KEY_HEADER = b"x-goog-api-key"
 ID_HEADER = b""
-COUNTS = True
 
 
 def follow(call: BaseCall) -> GenerateStream:

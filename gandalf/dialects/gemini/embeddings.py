@@ -1,8 +1,8 @@
-"""Embeddings and token counts.
+"""Embeddings.
 
-Sources: https://ai.google.dev/api/embeddings, https://ai.google.dev/api/tokens. One
-text is embedded by ``embedContent``, several by ``batchEmbedContents``, whose body has
-``requests``: that is how a provider tells them apart (``is_batch``).
+Source: https://ai.google.dev/api/embeddings. One text is embedded by ``embedContent``,
+several by ``batchEmbedContents``, whose body has ``requests``: that is how a provider
+tells them apart (``is_batch``).
 """
 
 from __future__ import annotations
@@ -38,16 +38,11 @@ class _EmbeddingsView(msgspec.Struct, rename="camel"):
     usage_metadata: UsageView | None = None
 
 
-class _CountView(msgspec.Struct, rename="camel"):
-    total_tokens: int
-
-
 class _BatchView(msgspec.Struct):
     requests: msgspec.Raw = NO_RAW
 
 
 _decode_embeddings = msgspec.json.Decoder(_EmbeddingsView).decode
-_decode_count = msgspec.json.Decoder(_CountView).decode
 _decode_batch = msgspec.json.Decoder(_BatchView).decode
 
 
@@ -121,16 +116,6 @@ def render_embeddings(embeddings: Embeddings, call: Call) -> bytes:
     if embeddings.usage is not None:
         told["usageMetadata"] = usage_metadata(embeddings.usage)
     return msgspec.json.encode(told)
-
-
-def parse_count(body: bytes) -> int:
-    """Return the prompt's tokens. Raises one of ``UNREADABLE`` if it is none."""
-    return _decode_count(body).total_tokens
-
-
-def render_count(tokens: int) -> bytes:
-    """Return the body that answers a ``countTokens``."""
-    return msgspec.json.encode({"totalTokens": tokens})
 
 
 def _text_of(request: Fields) -> str:

@@ -16,7 +16,7 @@ pages       the gateway's models, as Ollama's clients want to hear of them
 wire        what several of these have in common
 """
 
-from typing import NoReturn
+from collections.abc import Callable
 
 from gandalf.dialects.base import UNREADABLE as UNREADABLE
 from gandalf.dialects.base import Call as BaseCall
@@ -53,7 +53,9 @@ STREAM_CONTENT_TYPE = b"application/x-ndjson"
 KEEP_ALIVE = b" "
 KEY_HEADER = b""
 ID_HEADER = b""
-COUNTS = False
+# Ollama counts no tokens beforehand.
+parse_count: Callable[[bytes], int] | None = None
+render_count: Callable[[int], bytes] | None = None
 
 
 def follow(call: BaseCall) -> AnswerStream:
@@ -69,13 +71,3 @@ def stream_parser() -> BaseStreamParser:
 def stream_renderer(call: BaseCall) -> BaseStreamRenderer:
     """Return what renders the stream that answers ``call``."""
     return StreamRenderer(call)
-
-
-def parse_count(body: bytes) -> NoReturn:
-    """Never asked for: Ollama counts no tokens beforehand."""
-    raise NotImplementedError
-
-
-def render_count(tokens: int) -> NoReturn:
-    """Never asked for: no client of Ollama's can ask."""
-    raise NotImplementedError

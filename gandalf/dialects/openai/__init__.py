@@ -20,10 +20,10 @@ embeddings        requests and vectors
 thinking, finishes, citations  what several of these share
 """
 
+from collections.abc import Callable
+
 from gandalf.dialects.base import UNREADABLE as UNREADABLE
 from gandalf.dialects.openai.calls import Call as Call
-from gandalf.dialects.openai.counting import parse_count as parse_count
-from gandalf.dialects.openai.counting import render_count as render_count
 from gandalf.dialects.openai.embeddings import parse_embeddings as parse_embeddings
 from gandalf.dialects.openai.embeddings import (
     parse_embeddings_request as parse_embeddings_request,
@@ -54,4 +54,6 @@ STREAM_CONTENT_TYPE = b"text/event-stream"
 KEEP_ALIVE = b": keep-alive\n\n"
 KEY_HEADER = b""
 ID_HEADER = b""
-COUNTS = False
+# What counts tokens at OpenAI takes no chats: it belongs to the Responses API.
+parse_count: Callable[[bytes], int] | None = None
+render_count: Callable[[int], bytes] | None = None
