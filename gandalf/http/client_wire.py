@@ -2,9 +2,9 @@
 
 Non-blocking sockets instead of trio's streams, for the speed; and for one more thing
 that streams do not have: what the kernel has not taken yet is known, and kept in
-order. A write that is cancelled half-way is completed by the next one, and ``push``
-writes without ever waiting. TLS is the standard library's, between two memory buffers,
-so that both hold for it, too.
+order. ``push`` never waits, and what the kernel does not take at once follows as it
+does. TLS is the standard library's, between two memory buffers, so that both hold for
+it, too.
 """
 
 from __future__ import annotations
@@ -17,12 +17,23 @@ import struct
 from collections.abc import Callable
 
 import trio
-from trio.lowlevel import wait_writable
+from trio.lowlevel import (
+    Abort,
+    RaiseCancelT,
+    Task,
+    current_task,
+    reschedule,
+    wait_task_rescheduled,
+)
 
+from gandalf.http.outbox import outbox
 from gandalf.http.poller import READ_SIZE, Buffer, Readable
 
 # Unsent bytes the kernel may hold for one client: what a slow reader can cost us.
 UNSENT_BYTES = 256 * 1024
+# What the kernel nearly always takes of a client that reads. If it does not, the rest
+# follows, but nobody has waited for it.
+TAKEN_AT_ONCE = 64 * 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -33,21 +44,23 @@ def nobody() -> None:
 class ClientWire(Readable):
     """A connected, non-blocking socket.
 
-    ``receive``, ``push`` and ``drain`` raise OSError, or trio.ClosedResourceError, once
-    the connection is of no use any more.
+    ``receive`` raises OSError, or trio.ClosedResourceError, once the connection is of no
+    use any more.
     """
 
-    __slots__ = ("_draining", "blocked_since", "on_end", "unsent")
+    __slots__ = ("_draining", "_held", "_outbox", "blocked_since", "on_end", "unsent")
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         self.unsent = bytearray()
-        """What was given to ``push`` and not taken by the kernel."""
+        """What the kernel was given and did not take."""
         self.blocked_since = math.inf
         """``trio.current_time()`` when the client last took some of ``unsent``."""
         self.on_end: Callable[[], object] = nobody
         """Called when the client has ended, even behind bytes that nobody has read."""
-        self._draining = False
+        self._draining: Task | None = None
+        self._held = b""
+        self._outbox = outbox()
 
     async def handshake(self) -> None:
         """Do what comes before the first byte can be received."""
@@ -57,39 +70,84 @@ class ClientWire(Readable):
         self.on_end()
 
     def push(self, data: bytes) -> bool:
-        """Hand ``data`` to the kernel; keep what it does not take, after what is kept.
+        """Have ``data`` sent at the end of this turn, after all that came before.
 
         Returns:
-            Whether nothing is kept: otherwise ``drain`` waits for that.
+            Whether there is no need to wait: the kernel has taken what came before,
+            and is going to take this. Otherwise ``drain`` waits for both.
         """
         if self.unsent:
             self.unsent += data
-            return self._push_unsent()
-        try:
-            sent = self._sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        if sent == len(data):
-            return True
-        self.unsent += memoryview(data)[sent:]
-        self.blocked_since = trio.current_time()
-        return False
+            return False
+        if self._held:
+            self._held += data
+        else:
+            self._held = data
+            self._outbox.add(self)
+        return len(data) <= TAKEN_AT_ONCE
+
+    @property
+    def all_sent(self) -> bool:
+        """Whether the kernel has taken all there is to send."""
+        return not self._held and not self.unsent
 
     async def drain(self) -> None:
-        """Wait until the kernel has taken all there is to send."""
-        self._draining = True
+        """Wait until the kernel has taken all there is to send.
+
+        Raises:
+            trio.ClosedResourceError: It is not going to.
+        """
+        if self._held:
+            self._outbox.flush()
+        if self.unsent:
+            self._draining = current_task()
+            await wait_task_rescheduled(self._stop_draining)
+            if self.unsent:
+                raise trio.ClosedResourceError
+
+    def send_held(self) -> None:
+        held, self._held = self._held, b""
+        if not held:
+            return
         try:
-            while self.unsent:
-                await wait_writable(self._sock)
-                self._push_unsent()
-        finally:
-            self._draining = False
+            sent = self._sock.send(held)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return  # Whoever reads is told, or has been.
+        if sent < len(held):
+            self.unsent += memoryview(held)[sent:]
+            self.blocked = True
+            self.blocked_since = trio.current_time()
+
+    def writable(self) -> None:
+        try:
+            sent = self._sock.send(self.unsent)
+        except BlockingIOError:
+            return
+        except OSError:
+            sent = len(self.unsent)  # As above.
+        del self.unsent[:sent]
+        if self.unsent:
+            self.blocked_since = trio.current_time()
+            return
+        self.blocked = False
+        self.blocked_since = math.inf
+        self._wake_draining()
 
     def interrupt(self) -> None:
         """Let who waits in ``receive`` or ``drain`` fail."""
         super().interrupt()
-        if self._draining:
-            trio.lowlevel.notify_closing(self._sock)
+        self._wake_draining()
+
+    def _wake_draining(self) -> None:
+        if (task := self._draining) is not None:
+            self._draining = None
+            reschedule(task)
+
+    def _stop_draining(self, _: RaiseCancelT) -> Abort:
+        self._draining = None
+        return Abort.SUCCEEDED
 
     def said_goodbye(self) -> bool:
         """Whether the client has ended in a way that the system cannot see.
@@ -99,7 +157,7 @@ class ClientWire(Readable):
         return False
 
     def half_close(self) -> None:
-        """Tell the client that nothing more will come."""
+        """Tell the client that nothing more will come, once all is sent."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
 
@@ -110,6 +168,7 @@ class ClientWire(Readable):
 
     def close(self) -> None:
         """Close the socket. Idempotent."""
+        self._held = b""
         self.forget()
         self._sock.close()
 
@@ -117,15 +176,6 @@ class ClientWire(Readable):
         """Return where the client has connected to, if that has a host and a port."""
         address = self._sock.getsockname()
         return address[:2] if isinstance(address, tuple) else None
-
-    def _push_unsent(self) -> bool:
-        try:
-            sent = self._sock.send(self.unsent)
-        except BlockingIOError:
-            return False
-        del self.unsent[:sent]
-        self.blocked_since = trio.current_time() if self.unsent else math.inf
-        return not self.unsent
 
 
 class TlsClientWire(ClientWire):
@@ -203,9 +253,7 @@ class TlsClientWire(ClientWire):
 
     def _relay(self) -> bool:
         ciphertext = self._outgoing.read()
-        if ciphertext or self.unsent:
-            return super().push(ciphertext)
-        return True
+        return super().push(ciphertext) if ciphertext else not self.unsent
 
     async def _fill(self) -> None:
         data = await super().receive()

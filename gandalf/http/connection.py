@@ -390,6 +390,7 @@ class Connection:
         self._lingering = True
         self._parser.close()
         wire = self._wire
+        await wire.drain()
         wire.half_close()
         wire.interrupted = False
         while not self._gone and await wire.receive():
@@ -432,12 +433,13 @@ class Connection:
         self._wire.interrupt()
 
     def _is_idle(self) -> bool:
-        """Whether there is nothing to answer, and nothing of a request has come."""
+        """Whether all is answered and sent, and nothing of a request has come."""
         return (
             self._response is None
             and self._refusal is None
             and not self._parser.requests
             and self._parser.phase is Phase.IDLE
+            and self._wire.all_sent
         )
 
     # The sweeper.
@@ -456,19 +458,15 @@ class Connection:
             return now >= self._since + LINGER
         if not self._opened:
             return now >= self._since + settings.header_timeout
-        return self._is_idle() and now >= self._since + settings.idle_timeout
+        if not self._is_idle():
+            return False
+        return self._service.draining or now >= self._since + settings.idle_timeout
 
     def _sweep_unsent(self, now: float) -> None:
         wire = self._wire
         if now >= wire.blocked_since + self._service.settings.write_timeout:
             self._service.counters.stalled += 1
             wire.reset_on_close()
-            self._client_left()
-            return
-        try:
-            # What was written in a hurry waits for nobody but us.
-            wire.push(b"")
-        except (OSError, trio.ClosedResourceError):
             self._client_left()
 
     async def _break_silence(self, responder: ExchangeResponder, now: float) -> None:

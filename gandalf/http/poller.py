@@ -1,4 +1,4 @@
-"""Waiting for sockets to become readable, at a third of what trio's own way costs.
+"""Waiting for sockets, at a third of what trio's own way costs.
 
 ``trio.lowlevel.wait_readable`` asks the kernel anew each time, and is four coroutines
 deep, which each of thousands of open streams pays for in memory. Here a socket is
@@ -6,8 +6,8 @@ registered once, for as long as it is open, and its events are looked for where 
 has just looked for its own: by an instrument, before the tasks of a turn run. So
 nothing is later than it would be, and a hang-up is noticed also while nobody reads.
 
-What is waited for with trio's own means (being writable) goes on as ever: the two do
-not know of each other.
+What is waited for with trio's own means goes on as ever: the two do not know of each
+other.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from trio.lowlevel import (
 
 log = logging.getLogger("gandalf.http")
 
-_EVENTS = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+_EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+_WRITABLE = select.EPOLLOUT
 _ENDED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 # Events taken in one turn of the loop; what is left is taken in the next.
 _AT_ONCE = 1024
@@ -55,6 +56,7 @@ class Readable:
         "_poller",
         "_sock",
         "_waiting",
+        "blocked",
         "interrupted",
         "readable",
     )
@@ -64,6 +66,8 @@ class Readable:
         self._fd = sock.fileno()
         self.readable = False
         """Whether something has come since somebody last waited, as far as is known."""
+        self.blocked = False
+        """Whether there is something to send that the system did not take."""
         # Whether the end has been told of. It comes behind what is still to be read,
         # and is told once.
         self._over = False
@@ -112,6 +116,12 @@ class Readable:
         if (task := self._waiting) is not None:
             self._waiting = None
             reschedule(task)
+
+    def writable(self) -> None:
+        """Send on. Called while ``blocked``, once the system takes some again.
+
+        Overridden by who sends. Must not raise.
+        """
 
     def interrupt(self) -> None:
         """Let who reads fail if nothing has come. It may go on reading later."""
@@ -170,7 +180,10 @@ class Poller(trio.abc.Instrument):
                 except Exception:
                     # trio would take us for broken, and nobody would ever wake again.
                     log.exception("a hang-up was not dealt with")
-            readable.wake()
+            if events & _WRITABLE and readable.blocked:
+                readable.writable()
+            if events != _WRITABLE:
+                readable.wake()
 
     async def run(self) -> None:
         """Keep trio from sleeping while there is something to read."""

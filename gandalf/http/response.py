@@ -189,16 +189,12 @@ class Response:
 
     def _push(self, data: bytes) -> bool:
         """Send ``data``; return whether there is nothing to wait for."""
-        try:
-            return self._wire.push(data) or self.hurried
-        except (OSError, trio.ClosedResourceError):
-            self._client_left()
-            return True
+        return self._wire.push(data) or self.hurried
 
     async def _drain(self) -> None:
         try:
             await self._wire.drain()
-        except (OSError, trio.ClosedResourceError):
+        except trio.ClosedResourceError:
             self._client_left()
 
 

@@ -77,10 +77,7 @@ class Connection:
         if upload is not None:
             await self._pass_on(head, body, upload, watch, limit)
         elif self._tls is None and len(body) <= SENT_AT_ONCE:
-            data = head + body
-            sent = self._wire.try_send(data)
-            if sent < len(data):
-                await self._upload((memoryview(data)[sent:],), watch, limit)
+            self._wire.send_soon(head + body)
         elif len(body) <= SENT_AT_ONCE_TLS:
             await self._send(head + body)
         else:
@@ -116,7 +113,12 @@ class Connection:
     def reusable(self) -> bool:
         """Whether the exchange left the connection fit for another one."""
         parser = self.parser
-        return parser.complete and parser.reusable and self._request_sent
+        return (
+            parser.complete
+            and parser.reusable
+            and self._request_sent
+            and self._wire.sent
+        )
 
     def quiet(self) -> bool:
         """Whether nothing has come while the connection was idle: it is still good."""

@@ -8,6 +8,7 @@ import socket
 import trio
 from trio.lowlevel import notify_closing, wait_writable
 
+from gandalf.http.outbox import outbox
 from gandalf.http.poller import CLOSED, Buffer, Readable
 
 # To ask of one socket at a time.
@@ -21,12 +22,35 @@ class Wire(Readable, trio.abc.Stream):
     request: what cannot be sent is dropped, and reading tells how it really ended.
     """
 
-    __slots__ = ("sending",)
+    __slots__ = ("_held", "_outbox", "sending")
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
+        self._held = b""
+        self._outbox = outbox()
         self.sending = True
         """False once what is sent is dropped."""
+
+    def send_soon(self, data: bytes) -> None:
+        """Send ``data`` at the end of this turn, and as the system takes it.
+
+        Nothing else may be sent before it is on its way: ``sent`` tells.
+        """
+        self._held = data
+        self._outbox.add(self)
+
+    @property
+    def sent(self) -> bool:
+        """Whether nothing is left of what ``send_soon`` was given."""
+        return not self._held
+
+    def send_held(self) -> None:
+        if held := self._held:
+            self._held = held[self.try_send(held) :]
+            self.blocked = bool(self._held)
+
+    def writable(self) -> None:
+        self.send_held()
 
     def try_send(self, data: Buffer) -> int:
         """Send what the system takes at once; return how many bytes that were."""
@@ -90,6 +114,7 @@ class Wire(Readable, trio.abc.Stream):
         if self._fd == CLOSED:
             return
         self.stop_sending()
+        self._held = b""
         self.forget()
         self._sock.close()
 
