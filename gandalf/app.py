@@ -37,6 +37,7 @@ from gandalf.http.application import Application
 from gandalf.http.connection import Counters
 from gandalf.http.edge import serve
 from gandalf.http.gateway import Gateway
+from gandalf.http.outbox import outbox
 from gandalf.http.upstreams import IdleCloser, credentials_of, make_snapshot
 from gandalf.pipeline.authenticate import Authenticate
 from gandalf.pipeline.authorize import Authorize
@@ -162,6 +163,9 @@ class _Gateway:
             UsageTable(database),
             flush_every=settings.usage.flush_every,
         )
+
+        # Of every answer the record is in its file before the last byte leaves.
+        outbox().do_first(self.journal.flush)
 
         self.objects = ObjectTable(ObjectStore(database))
 

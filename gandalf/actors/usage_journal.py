@@ -1,9 +1,10 @@
 """The usage journal: every finished request, kept from the moment it is finished.
 
-``write`` puts a record into a file before the answer's last byte leaves, so a process
-that is killed loses nothing that was answered. ``run`` loads the file into the store,
-``flush_every`` seconds at a time; what it has not loaded is loaded at the next start.
-What is loaded twice is there once: the store knows a record by its id.
+``flush`` puts the records of a turn of the loop into a file before their answers' last
+bytes leave, so a process that is killed loses nothing that was answered. ``run`` loads
+the file into the store, ``flush_every`` seconds at a time; what it has not loaded is
+loaded at the next start. What is loaded twice is there once: the store knows a record
+by its id.
 
 Room is reserved before a request is admitted and on the disk already: a disk that
 fills up, or a store that is away for a day, never costs a record. It costs new
@@ -106,6 +107,8 @@ class UsageJournal:
         # Nothing is admitted meanwhile, so they are no more than were in flight.
         self._refused_lines: deque[bytes] = deque()
         self._reserved = 0
+        # Of records that were written and are not in the file yet.
+        self._lines: list[bytes] = []
         self._full_until = 0.0
         self._closing = trio.Event()
         self.written = 0
@@ -157,13 +160,27 @@ class UsageJournal:
         self._reserved -= 1
 
     def write(self, record: UsageRecord) -> None:
-        """Keep ``record``, for which room was reserved. Never waits, never fails."""
-        line = encode(record)
+        """Take ``record``, for which room was reserved. Never waits, never fails.
+
+        It is in the file after ``flush``, and never half of it.
+        """
+        self._lines.append(encode(record))
         self.written += 1
-        if self._refused_lines or not self._append(line):
-            self._refused_lines.append(line)
-        else:
-            self._reserved -= 1
+
+    def flush(self) -> None:
+        """Have in the file all that was written. Never waits, never fails."""
+        if not self._lines:
+            return
+        lines, self._lines = self._lines, []
+        data = b"".join(lines)
+        if self._fits(data) and self._append(data):
+            self._reserved -= len(lines)
+            return
+        for line in lines:
+            if self._refused_lines or not self._append(line):
+                self._refused_lines.append(line)
+            else:
+                self._reserved -= 1
 
     async def run(self) -> None:
         """Load what is in the journal until it is closed and nothing is left."""
@@ -227,6 +244,15 @@ class UsageJournal:
             log.error("no room for the usage journal: %s", error)
         self._full_until = self._clock() + FULL_PAUSE
 
+    def _fits(self, data: bytes) -> bool:
+        """Whether all of ``data`` can be written in one go."""
+        segment = self._open[0] if self._open else None
+        return (
+            not self._refused_lines
+            and segment is not None
+            and segment.room >= len(data)
+        )
+
     def _append(self, line: bytes) -> bool:
         while self._open:
             segment = self._open[0]
@@ -261,6 +287,7 @@ class UsageJournal:
         What is written meanwhile waits for the next time, so that there is one commit
         every ``flush_every`` seconds and not one for every few records.
         """
+        self.flush()
         await self._keep_room()
         for segment, until in [(s, s.written) for s in self._segments()]:
             while segment.consumed < until:
@@ -279,7 +306,7 @@ class UsageJournal:
         return True
 
     def _is_empty(self) -> bool:
-        return not self._refused_lines and all(
+        return not (self._refused_lines or self._lines) and all(
             s.consumed >= s.written for s in self._segments()
         )
 
@@ -327,6 +354,7 @@ class UsageJournal:
                 await self._closing.wait()
 
     def _end(self) -> None:
+        self.flush()
         if self._refused_lines:
             log.critical("%d usage records are lost", len(self._refused_lines))
         if self._reserved > len(self._refused_lines):

@@ -44,8 +44,8 @@ def nobody() -> None:
 class ClientWire(Readable):
     """A connected, non-blocking socket.
 
-    ``receive`` raises OSError, or trio.ClosedResourceError, once the connection is of no
-    use any more.
+    ``receive`` raises OSError, or trio.ClosedResourceError, once the connection is of
+    no use any more.
     """
 
     __slots__ = ("_draining", "_held", "_outbox", "blocked_since", "on_end", "unsent")

@@ -20,6 +20,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from gandalf.domain.errors import PayloadTooLarge, RequestTimeout
 from gandalf.http.channel import HeaderList
 from gandalf.http.gateway import Gateway
+from gandalf.http.outbox import outbox
 from gandalf.http.responder import ExchangeResponder
 from gandalf.pipeline.exchange import Exchange
 
@@ -145,6 +146,9 @@ class AsgiChannel:
         )
 
     async def _body(self, data: bytes, *, more: bool) -> None:
+        if not more:
+            # Whatever the server sends with: the record comes before the last byte.
+            outbox().flush()
         await self._event(
             {"type": "http.response.body", "body": data, "more_body": more}
         )

@@ -25,6 +25,7 @@ async def main(folder: Path) -> None:
             journal.reserve()
             request_id = new_id()
             journal.write(a_record(request_id))
+            journal.flush()
             os.write(1, f"{request_id}\n".encode())  # "the answer's last byte"
             await trio.lowlevel.checkpoint()
 

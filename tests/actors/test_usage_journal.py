@@ -119,10 +119,28 @@ def finish(journal, *records):
     for record in records:
         journal.reserve()
         journal.write(record)
+        journal.flush()
 
 
 def segments_in(folder):
     return sorted(folder.glob("*.journal"))
+
+
+# Writing.
+
+
+async def test_what_is_flushed_together_is_in_the_file_in_order(journal, folder):
+    records = [a_record(f"r{n}") for n in range(5)]
+    for record in records:
+        journal.reserve()
+        journal.write(record)
+    segment = segments_in(folder)[0]
+    before = segment.read_bytes().rstrip(b"\0")
+    journal.flush()
+
+    assert before == b""
+    assert segment.read_bytes().rstrip(b"\0") == b"".join(map(files.encode, records))
+    assert journal.in_flight == 0
 
 
 # Loading.
@@ -219,6 +237,7 @@ async def test_a_request_that_ends_after_closing_is_loaded_too(
     async with supervise(journal):
         journal.close()
         journal.write(a_record("late"))
+        journal.flush()
 
     assert ids(store.records) == ["late"]
 
@@ -230,6 +249,7 @@ async def test_a_request_that_ends_after_the_journal_is_there_at_the_next_start(
     async with supervise(journal):
         pass
     journal.write(a_record("late"))
+    journal.flush()
     journal._directory.close()  # as the end of the process does
 
     async with supervise(UsageJournal(Directory(folder), store)):
@@ -408,6 +428,7 @@ async def test_room_is_made_before_it_is_needed(running, directory, autojump_clo
     assert directory.allocated == allocated
     for record in some_records(RECORDS_A_SEGMENT):
         running.write(record)
+        running.flush()
 
 
 async def test_a_burst_makes_room_for_itself(running, autojump_clock):
@@ -418,6 +439,7 @@ async def test_a_burst_makes_room_for_itself(running, autojump_clock):
     assert running.in_flight == requests
     for record in some_records(requests):
         running.write(record)
+        running.flush()
     assert running.in_flight == 0
 
 
@@ -442,6 +464,7 @@ async def test_a_full_disk_refuses_requests_and_keeps_every_record(
     long = tuple(an_attempt(reason="x" * 400) for _ in range(6))  # some 3.5 kB
     for n in range(admitted):
         running.write(a_record(f"r{n}", attempts=long))
+        running.flush()
     await trio.sleep(5)
     assert ids(store.records) == [f"r{n}" for n in range(admitted)]
 
@@ -461,6 +484,7 @@ async def test_requests_are_admitted_again_once_there_is_room(
     running.reserve()
     for record in some_records(running.in_flight):
         running.write(record)
+        running.flush()
 
 
 async def test_room_that_was_not_used_is_there_again(
@@ -484,10 +508,12 @@ async def test_room_that_was_reserved_is_always_there(
     journal = UsageJournal(directory, store, clock=lambda: 0.0)
     written = []
     for n in range(2000):
-        if journal.in_flight and dice.random() < 0.5:
+        if journal.in_flight > len(journal._lines) and dice.random() < 0.5:
             reason = "x" * dice.choice([0, 10, 2000, 3000, 4500, 5000])
             written.append(a_record(f"r{n}", attempts=(an_attempt(reason=reason),)))
             journal.write(written[-1])
+            if dice.random() < 0.5:
+                journal.flush()
             assert not journal._refused_lines
             continue
         try:
@@ -495,9 +521,11 @@ async def test_room_that_was_reserved_is_always_there(
         except JournalFull:
             if not journal.in_flight:
                 break
+    journal.flush()
     for n in range(journal.in_flight):
         written.append(a_record(f"end{n}"))
         journal.write(written[-1])
+    journal.flush()
 
     sizes = {path.stat().st_size for path in segments_in(folder)}
     assert sizes == {directory.segment_bytes}  # nothing was written past an end
@@ -527,6 +555,7 @@ async def test_what_the_disk_refuses_is_kept_and_written_elsewhere(
 
     for record in some_records(3):
         journal.write(record)
+        journal.flush()
     with pytest.raises(JournalFull):
         journal.reserve()
     assert journal.in_flight == 5
@@ -537,6 +566,7 @@ async def test_what_the_disk_refuses_is_kept_and_written_elsewhere(
         assert journal.in_flight == 2
         journal.reserve()
         journal.write(a_record("r3"))
+        journal.flush()
         journal.release()
         journal.release()
     assert ids(store.records) == ["r0", "r1", "r2", "r3"]
