@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any
@@ -25,6 +26,7 @@ from gandalf.dialects.base import Dialect
 from gandalf.dialects.registry import OPENAI
 from gandalf.domain.errors import GatewayError, RequestTimeout, ShuttingDown
 from gandalf.http import endpoints
+from gandalf.http.channel import field_lines
 from gandalf.http.client_upload import BodyBrokeOff, ClientUpload
 from gandalf.http.client_wire import ClientWire, nobody
 from gandalf.http.edge_asgi import ASGI, Address, Cycle, scope_of
@@ -47,6 +49,10 @@ log = logging.getLogger("gandalf.http")
 SWEEP_INTERVAL = 0.5
 # How long a client gets to read our last bytes and close its side, before we do.
 LINGER = 2.0
+
+
+def _clock() -> Callable[[], float]:
+    return trio.lowlevel.current_clock().current_time
 
 
 @dataclass(slots=True)
@@ -83,6 +89,8 @@ class Service:
     draining: bool = False
     """Whether every answer is the last of its connection."""
     date: bytes = b""
+    clock: Callable[[], float] = field(default_factory=_clock)
+    """As ``trio.current_time``, which looks up what tells the time for each reading."""
     _emptied: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
     def __post_init__(self) -> None:
@@ -143,6 +151,7 @@ class Connection:
             settings.max_header_bytes,
             settings.max_body_bytes,
             service.budget,
+            service.clock,
             uploads=endpoints.UPLOADS,
             max_upload_bytes=settings.max_upload_bytes,
         )
@@ -239,7 +248,23 @@ class Connection:
         again = True
         while again and not self._gone:
             if requests:
-                again = await self._answer(requests.pop(0))
+                request = requests.pop(0)
+                response = self._begin(request)
+                # Not in a coroutine of its own: a stream that is open pays for each.
+                try:
+                    endpoint = endpoints.find(request.method, request.path)
+                    if endpoint is None:
+                        await self._run_app(request, response)
+                    else:
+                        await self._answer(endpoint, request, response)
+                except trio.Cancelled:
+                    if self._exchange is not None and self._responder is not None:
+                        self._cut_short = self._exchange, self._responder
+                    raise
+                finally:
+                    again = self._end(request, response)
+                    # While we wait for the next one its body must not be kept.
+                    del request, response
             elif self._refusal is not None:
                 again = await self._answer_refusal(self._refusal)
             else:
@@ -264,38 +289,15 @@ class Connection:
         except GatewayError as error:
             self.refuse(error)
 
-    async def _answer(self, request: Request) -> bool:
-        """Answer ``request``; return whether the connection can be used again."""
-        service = self._service
-        keep_alive = request.keep_alive and not service.draining
-        response = self._response = self._new_response(request, keep_alive)
-        try:
-            endpoint = endpoints.find(request.method, request.path)
-            if endpoint is None:
-                await self._run_app(request, response)
-            else:
-                exchange, responder = self._open(endpoint, request, response)
-                try:
-                    await service.gateway.answer(exchange, responder)
-                except trio.Cancelled:
-                    self._cut_short = exchange, responder
-                    raise
-        finally:
-            self._response = self._exchange = self._responder = None
-            service.budget.give_back(len(request.body))
-            if self._upload is not None:
-                self._end_upload(self._upload)
-        # The client could not go on: its time begins now.
-        self._since = self._parser.phase_since = trio.current_time()
-        return response.done and response.keep_alive and not service.draining
-
-    def _open(
+    def _answer(
         self, endpoint: Endpoint, request: Request, response: Response
-    ) -> tuple[Exchange, ExchangeResponder]:
+    ) -> Awaitable[None]:
+        """Open the exchange that ``request`` asks for; return what answers it."""
         if request.incoming is not None:
             self._upload = ClientUpload(self._wire, self._parser, request.incoming)
             response.upload = self._upload
-        exchange = self._service.gateway.open(
+        gateway = self._service.gateway
+        exchange = self._exchange = gateway.open(
             endpoint,
             request.headers,
             request.body,
@@ -304,12 +306,33 @@ class Connection:
             query=request.query,
             upload=self._upload,
         )
-        responder = ExchangeResponder(exchange, response)
-        self._exchange, self._responder = exchange, responder
+        responder = self._responder = ExchangeResponder(exchange, response)
         response.sent_at = request.received_at
         if self._ended:
             self._client_left()
-        return exchange, responder
+        return gateway.answer(exchange, responder)
+
+    def _begin(self, request: Request) -> Response:
+        service = self._service
+        response = self._response = Response(
+            self._wire,
+            request,
+            request.keep_alive and not service.draining,
+            service.date,
+            self._client_left,
+        )
+        return response
+
+    def _end(self, request: Request, response: Response) -> bool:
+        """Be done with ``request``; return whether the connection can be used again."""
+        service = self._service
+        self._response = self._exchange = self._responder = None
+        service.budget.give_back(len(request.body))
+        if self._upload is not None:
+            self._end_upload(self._upload)
+        # The client could not go on: its time begins now.
+        self._since = self._parser.phase_since = service.clock()
+        return response.done and response.keep_alive and not service.draining
 
     def _end_upload(self, upload: ClientUpload) -> None:
         self._upload = None
@@ -356,15 +379,12 @@ class Connection:
 
     async def _answer_refusal(self, error: GatewayError) -> bool:
         self._refusal = None
-        self._response = self._new_response(None, keep_alive=False)
+        self._response = Response(
+            self._wire, None, False, self._service.date, self._client_left
+        )
         await self._send_error(self._response, error, self._refused)
         self._response = None
         return False
-
-    def _new_response(self, request: Request | None, keep_alive: bool) -> Response:
-        return Response(
-            self._wire, request, keep_alive, self._service.date, self._client_left
-        )
 
     async def _send_error(
         self, response: Response, error: GatewayError, dialect: Dialect
@@ -378,7 +398,8 @@ class Connection:
             *error_headers(error),
             *SECURITY_HEADERS,
         ]
-        await response.whole(error.status, headers, dialect.error_body(error))
+        fields = field_lines(headers)
+        await response.whole(error.status, fields, dialect.error_body(error))
 
     async def _linger(self) -> None:
         """Say that this is the end, and give the client the time to read it.

@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 import trio
 
-from gandalf.http.channel import Channel, HeaderList
+from gandalf.http.channel import Channel, HeaderList, field_lines
 from gandalf.http.parser import Request
 
 log = logging.getLogger("gandalf.http")
@@ -62,7 +62,7 @@ class Cycle:
         self._request = request
         self._channel = channel
         self._body_taken = False
-        self._head: tuple[int, HeaderList] | None = None
+        self._head: tuple[int, bytes] | None = None
         self._complete = trio.Event()
 
     @property
@@ -87,28 +87,30 @@ class Cycle:
         else:
             raise RuntimeError(f"unexpected ASGI message {kind!r}")
 
-    def _fields(self, headers: HeaderList) -> HeaderList:
+    def _fields(self, headers: HeaderList) -> bytes:
         # To HEAD the length of the body that is not sent may be told.
         keep_length = self._request.method == b"HEAD"
         fields = [(bytes(name).lower(), bytes(value)) for name, value in headers]
-        return [
-            field
-            for field in fields
-            if field[0] not in _OURS and (keep_length or field[0] != b"content-length")
-        ]
+        return field_lines(
+            [
+                (name, value)
+                for name, value in fields
+                if name not in _OURS and (keep_length or name != b"content-length")
+            ]
+        )
 
     async def _body(self, data: bytes, more: bool) -> None:
         if self._complete.is_set() or self._head is None:
             return
-        status, headers = self._head
+        status, fields = self._head
         channel = self._channel
         if not more:
             self._complete.set()
         if not more and not channel.started:
-            await channel.whole(status, headers, bytes(data))
+            await channel.whole(status, fields, bytes(data))
             return
         if not channel.started:
-            await channel.start(status, headers)
+            await channel.start(status, fields)
         if more:
             await channel.send(bytes(data))
         else:

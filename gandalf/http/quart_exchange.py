@@ -18,7 +18,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from gandalf.domain.errors import PayloadTooLarge, RequestTimeout
-from gandalf.http.channel import HeaderList
+from gandalf.http.channel import fields_of
 from gandalf.http.gateway import Gateway
 from gandalf.http.outbox import outbox
 from gandalf.http.responder import ExchangeResponder
@@ -121,13 +121,13 @@ class AsgiChannel:
         """Whether a send is under way; another must not be begun beside it."""
         self.silent_since = trio.current_time()
 
-    async def whole(self, status: int, headers: HeaderList, body: bytes) -> None:
+    async def whole(self, status: int, fields: bytes, body: bytes) -> None:
         length = (b"content-length", b"%d" % len(body))
-        await self._start(status, [*headers, length])
+        await self._start(status, [*fields_of(fields), length])
         await self._body(body, more=False)
 
-    async def start(self, status: int, headers: HeaderList) -> None:
-        await self._start(status, list(headers))
+    async def start(self, status: int, fields: bytes) -> None:
+        await self._start(status, fields_of(fields))
 
     async def send(self, data: bytes) -> None:
         await self._body(data, more=True)

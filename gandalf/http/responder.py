@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable
+from functools import lru_cache
 
 import trio
 
 from gandalf.domain.errors import GatewayError, MethodNotAllowed
-from gandalf.http.channel import Channel
+from gandalf.domain.usage import Attempt
+from gandalf.http.channel import Channel, field_lines
 from gandalf.pipeline.exchange import Exchange, Reply
 
 SECURITY_HEADERS = (
@@ -18,6 +21,13 @@ STREAM_HEADERS = (
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
+
+_SECURITY = field_lines(SECURITY_HEADERS)
+_STREAM = field_lines(STREAM_HEADERS)
+_NOBODY_ASKED = b"x-gandalf-attempts: 0\r\n"
+
+# Lines remembered of each kind: for targets and content types that are in use.
+MAX_KNOWN = 200
 
 # Of the fields lost in translation, as many are named as fit into a header.
 MAX_NAMES = 50
@@ -48,15 +58,15 @@ class ExchangeResponder:
             await send(data)
             exchange.client_time += trio.current_time() - before
 
-    async def finish(self, reply: Reply) -> None:
+    def finish(self, reply: Reply) -> Awaitable[None]:
+        channel = self._channel
         if not isinstance(reply.body, bytes):
-            await self._channel.end(reply.body.ending)
-        elif self.started:
+            return channel.end(reply.body.ending)
+        if channel.started:
             # A keep-alive opened the stream before the answer was known to be short.
-            await self._channel.end(reply.body)
-        else:
-            headers = [(b"content-type", reply.content_type), *self._headers()]
-            await self._channel.whole(reply.status, headers, reply.body)
+            return channel.end(reply.body)
+        fields = _content_type(reply.content_type) + self._fields()
+        return channel.whole(reply.status, fields, reply.body)
 
     async def fail(self, error: GatewayError) -> None:
         """Tell the client of ``error``: as a status if it can still be one."""
@@ -65,13 +75,13 @@ class ExchangeResponder:
             tell = self._exchange.dialect.stream_error if form is None else form.error
             await self._channel.abort(tell(error))
             return
-        headers = [
-            (b"content-type", b"application/json"),
-            *self._headers(),
-            *error_headers(error),
-        ]
+        fields = b"%b%b%b" % (
+            _content_type(b"application/json"),
+            field_lines(error_headers(error)),
+            self._fields(),
+        )
         body = self._exchange.dialect.error_body(error)
-        await self._channel.whole(error.status, headers, body)
+        await self._channel.whole(error.status, fields, body)
 
     async def keep_alive(self) -> None:
         """Say that we are still there; called after a while of silence on a stream.
@@ -88,32 +98,52 @@ class ExchangeResponder:
 
     async def _open_stream(self, status: int, content_type: bytes) -> None:
         if not self.started:
-            kind = (b"content-type", content_type)
-            headers = [kind, *STREAM_HEADERS, *self._headers()]
-            await self._channel.start(status, headers)
+            fields = _content_type(content_type) + _STREAM + self._fields()
+            await self._channel.start(status, fields)
 
-    def _headers(self) -> list[tuple[bytes, bytes]]:
+    def _fields(self) -> bytes:
+        """Return the lines that every answer has beside those of its body."""
         exchange = self._exchange
         request_id = exchange.request_id.encode()
-        headers = [(b"x-request-id", request_id)]
+        fields = b"x-request-id: %b\r\n%b%b%b" % (
+            request_id,
+            _asked(exchange.attempts),
+            exchange.reply_lines,
+            _SECURITY,
+        )
         if own := exchange.dialect.ID_HEADER:
-            headers.append((own, request_id))
-        headers += _attempt_headers(exchange)
+            fields += b"%b: %b\r\n" % (own, request_id)
+        if exchange.reply_headers:
+            fields += field_lines(exchange.reply_headers)
         if exchange.dropped or exchange.approximated:
-            headers += _loss_headers(exchange)
-        headers += exchange.reply_headers
-        headers += SECURITY_HEADERS
-        return headers
+            fields += field_lines(_loss_headers(exchange))
+        return fields
 
 
-def _attempt_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
-    sent = [a.target for a in exchange.attempts if a.decision != "skipped"]
-    if not sent:
-        return [(b"x-gandalf-attempts", b"0")]
-    return [
-        (b"x-gandalf-attempts", b"%d" % len(sent)),
-        (b"x-gandalf-target", sent[-1].encode()),
+def _asked(attempts: list[Attempt]) -> bytes:
+    times, target = 0, ""
+    for attempt in attempts:
+        if attempt.decision != "skipped":
+            times += 1
+            target = attempt.target
+    return _asked_lines(times, target) if times else _NOBODY_ASKED
+
+
+# What is asked for again and again, so that it is made and looked through but once.
+
+
+@lru_cache(maxsize=MAX_KNOWN)
+def _asked_lines(times: int, target: str) -> bytes:
+    headers = [
+        (b"x-gandalf-attempts", b"%d" % times),
+        (b"x-gandalf-target", target.encode()),
     ]
+    return field_lines(headers)
+
+
+@lru_cache(maxsize=MAX_KNOWN)
+def _content_type(value: bytes) -> bytes:
+    return field_lines([(b"content-type", value)])
 
 
 def _loss_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:

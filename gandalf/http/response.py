@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol
 
 import trio
 
-from gandalf.http.channel import HeaderList
 from gandalf.http.client_wire import ClientWire
 from gandalf.http.parser import Request
-
-log = logging.getLogger("gandalf.http")
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS_LINES = {
@@ -22,7 +19,7 @@ _STATUS_LINES = {
 }
 # Answers that end with their header section, whatever it says (RFC 9112, 6.3).
 _NO_BODY = frozenset({204, 304})
-_NO_CONTROLS = bytes.maketrans(b"\r\n\0", b"   ")
+_LENGTH = re.compile(rb"^content-length: [^\r]*\r\n", re.MULTILINE)
 
 
 class Arriving(Protocol):
@@ -90,26 +87,31 @@ class Response:
         self.sent_at = 0.0
         """``trio.current_time()`` of the last write of a body that is streamed."""
 
-    async def whole(self, status: int, headers: HeaderList, body: bytes) -> None:
+    async def whole(self, status: int, fields: bytes, body: bytes) -> None:
         if self.gone:
             return
         self.started = self.done = True
         if status in _NO_BODY:
-            if not self._push(self._head(status, headers, b"")):
-                await self._drain()
-            return
-        framing = b"content-length: %d\r\n" % len(body)
-        if self._head_only:
+            data = self._head(status, fields, b"")
+        elif self._head_only:
             # Of a body that need not be made the application may know the length.
-            declared = [value for name, value in headers if name == b"content-length"]
-            if declared:
-                framing = b"content-length: %b\r\n" % declared[0]
-                headers = [field for field in headers if field[0] != b"content-length"]
-            body = b""
-        if not self._push(self._head(status, headers, framing) + body):
+            declared = _LENGTH.search(fields)
+            framing = declared[0] if declared else b"content-length: %d\r\n" % len(body)
+            data = self._head(status, _LENGTH.sub(b"", fields), framing)
+        else:
+            # As ``_head`` does it, at once with the body.
+            data = b"%b%bcontent-length: %d\r\n%bdate: %b\r\n\r\n%b" % (
+                _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status,
+                fields,
+                len(body),
+                self._connection(),
+                self._date,
+                body,
+            )
+        if not self._push(data):
             await self._drain()
 
-    async def start(self, status: int, headers: HeaderList) -> None:
+    async def start(self, status: int, fields: bytes) -> None:
         if self.gone:
             return
         self.started = True
@@ -122,7 +124,7 @@ class Response:
         elif not self._head_only:
             # All that HTTP/1.0 knows: the body ends with the connection.
             self.keep_alive = False
-        self._held = self._head(status, headers, framing)
+        self._held = self._head(status, fields, framing)
 
     async def send(self, data: bytes) -> None:
         if self.gone or self.done or not data:
@@ -167,25 +169,23 @@ class Response:
         held, self._held = self._held, b""
         return held
 
-    def _head(self, status: int, headers: HeaderList, framing: bytes) -> bytes:
-        connection = b""
-        if self.upload is not None and not self.upload.complete:
-            # Nobody is going to read the rest, so nothing can come after it.
-            self.keep_alive = False
-        if not self.keep_alive:
-            connection = b"connection: close\r\n"
-        elif self._version == "1.0":
-            connection = b"connection: keep-alive\r\n"
-        fields = b"".join([b"%b: %b\r\n" % field for field in headers])
-        if fields.count(b"\n") != len(headers) or b"\0" in fields:
-            fields = _without_controls(headers)
+    def _head(self, status: int, fields: bytes, framing: bytes) -> bytes:
         return b"%b%b%b%bdate: %b\r\n\r\n" % (
             _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status,
             fields,
             framing,
-            connection,
+            self._connection(),
             self._date,
         )
+
+    def _connection(self) -> bytes:
+        """Return the line that says what becomes of the connection, if one must."""
+        if self.upload is not None and not self.upload.complete:
+            # Nobody is going to read the rest, so nothing can come after it.
+            self.keep_alive = False
+        if not self.keep_alive:
+            return b"connection: close\r\n"
+        return b"connection: keep-alive\r\n" if self._version == "1.0" else b""
 
     def _push(self, data: bytes) -> bool:
         """Send ``data``; return whether there is nothing to wait for."""
@@ -196,12 +196,3 @@ class Response:
             await self._wire.drain()
         except trio.ClosedResourceError:
             self._client_left()
-
-
-def _without_controls(headers: HeaderList) -> bytes:
-    """Return the field lines, so that no value can begin a line of its own."""
-    log.error("a header field was to be sent with control characters: %r", headers)
-    return b"".join(
-        b"%b: %b\r\n" % (name.translate(_NO_CONTROLS), value.translate(_NO_CONTROLS))
-        for name, value in headers
-    )

@@ -27,7 +27,7 @@ class Authenticate:
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
 
-    async def enter(self, exchange: Exchange) -> Reply | None:
+    def enter(self, exchange: Exchange) -> Reply | None:
         endpoint = exchange.endpoint
         if endpoint.key_header or endpoint.key_in_query:
             url_key = exchange.url_key if endpoint.key_in_query else b""
@@ -36,9 +36,6 @@ class Authenticate:
             token = bearer_token(exchange.headers)
         exchange.identity = self._keys.authenticate(token)
         return None
-
-    def settle(self, exchange: Exchange) -> None:
-        pass
 
 
 def bearer_token(headers: Headers) -> bytes:

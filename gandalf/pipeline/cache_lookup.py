@@ -28,6 +28,7 @@ from gandalf.domain.identity import Identity
 from gandalf.domain.routing import Route
 from gandalf.domain.usage import EndReason
 from gandalf.pipeline.exchange import Exchange, Reply, is_strict
+from gandalf.pipeline.stage import Entered
 from gandalf.providers.base import Headers
 
 # Who asks, and what the provider is to note about it or to keep warm. Not here:
@@ -70,6 +71,8 @@ SHAPING = (b"anthropic-version", b"anthropic-beta", b"openai-beta")
 
 JSON = b"application/json"
 
+_BYPASSED = b"x-gandalf-cache: bypass\r\n"
+
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -99,16 +102,15 @@ class CacheLookup:
         self._cache = cache
         self._routes = routes
 
-    async def enter(self, exchange: Exchange) -> Reply | None:
-        found = await self._look_up(exchange)
-        reply: Reply | None = None
-        if isinstance(found, CachedAnswer):
-            exchange.cache = "hit"
-            reply = _replay(exchange, found)
-        else:
-            exchange.capture = found
-        exchange.reply_headers.append((b"x-gandalf-cache", exchange.cache.encode()))
-        return reply
+    def enter(self, exchange: Exchange) -> Entered:
+        call = exchange.call
+        assert call is not None  # noqa: S101 - read_call comes before
+        key = self._key(exchange, call) if repeatable(call) else None
+        if key is None:
+            self._cache.bypass()
+            exchange.reply_lines += _BYPASSED
+            return None
+        return self._look_up(exchange, call, key)
 
     def settle(self, exchange: Exchange) -> None:
         capture, exchange.capture = exchange.capture, None
@@ -121,19 +123,36 @@ class CacheLookup:
         else:
             self._cache.give_up(capture)
 
-    async def _look_up(self, exchange: Exchange) -> CachedAnswer | Capture | None:
-        call, identity = exchange.call, exchange.identity
-        assert call is not None  # noqa: S101 - read_call comes before
+    def _key(self, exchange: Exchange, call: Call) -> bytes | None:
+        """Return what the answer is kept under; None if the cache has no part in it."""
+        identity = exchange.identity
         assert identity is not None  # noqa: S101 - authenticate comes before
-        wishes = _cache_control(exchange.headers)
         route = self._routes.find(call.model)
-        key = None
-        if route is not None and b"no-store" not in wishes and self._enabled(call):
-            key = cache_key(exchange, call, identity, route)
-        if key is None:
-            self._cache.bypass()
+        if (
+            route is None
+            or not self._routes.config().cache.enabled
+            or b"no-store" in _cache_control(exchange.headers)
+        ):
             return None
-        if not wishes.isdisjoint((b"no-cache", b"max-age=0")):
+        return cache_key(exchange, call, identity, route)
+
+    async def _look_up(
+        self, exchange: Exchange, call: Call, key: bytes
+    ) -> Reply | None:
+        found = await self._find(exchange, call, key)
+        reply: Reply | None = None
+        if isinstance(found, CachedAnswer):
+            exchange.cache = "hit"
+            reply = _replay(exchange, found)
+        else:
+            exchange.capture = found
+        exchange.reply_lines += b"x-gandalf-cache: %b\r\n" % exchange.cache.encode()
+        return reply
+
+    async def _find(
+        self, exchange: Exchange, call: Call, key: bytes
+    ) -> CachedAnswer | Capture:
+        if not _cache_control(exchange.headers).isdisjoint((b"no-cache", b"max-age=0")):
             return self._cache.refresh(key)
         exchange.cache = "miss"
         if call.stream:
@@ -143,9 +162,6 @@ class CacheLookup:
         # Whoever waited, waited for somebody else's upstream.
         exchange.upstream_time += trio.current_time() - waiting_since
         return found
-
-    def _enabled(self, call: Call) -> bool:
-        return self._routes.config().cache.enabled and repeatable(call)
 
     def _ttl(self, exchange: Exchange) -> float:
         route = exchange.route

@@ -166,8 +166,11 @@ class Exchange(msgspec.Struct, kw_only=True, eq=False):
 
     # All stages.
     attempts: list[Attempt] = []
+    reply_lines: bytes = b""
+    """What stages tell the client of each answer (limits, cache): lines of the header
+    section, with nothing in them that anybody else has chosen."""
     reply_headers: list[tuple[bytes, bytes]] = []
-    """What stages want to tell the client: limits, cache."""
+    """What else they tell, fields of an upstream's for one."""
 
     def __post_init__(self) -> None:
         self.operation = self.endpoint.operation

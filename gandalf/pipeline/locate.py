@@ -47,6 +47,7 @@ from gandalf.domain.identity import Identity
 from gandalf.domain.objects import ID, ProviderObject, SeenObject
 from gandalf.domain.routing import Target
 from gandalf.pipeline.exchange import Exchange, Reply
+from gandalf.pipeline.stage import Entered
 from gandalf.providers.base import RemoteProvider
 from gandalf.storage.objects import PageQuery
 
@@ -68,19 +69,16 @@ class Locate:
         self._objects = objects
         self._routes = routes
 
-    async def enter(self, exchange: Exchange) -> Reply | None:
+    def enter(self, exchange: Exchange) -> Entered:
         call, identity = exchange.call, exchange.identity
         assert identity is not None  # noqa: S101 - authenticate comes before
-        if not isinstance(call, PassthroughCall):
-            if exchange.dialect is OPENAI and exchange.operation == "chat":
-                await self._tie(exchange, identity)
-            return None
-        if call.action is Action.LIST:
-            return await self._list(exchange, call, identity)
-        if call.action is Action.CREATE and call.operation in KINDS and call.stored:
-            self._objects.admit()
-        call.on_object = partial(self._note, exchange)
-        exchange.targets = await self._targets(exchange, call, identity)
+        assert call is not None  # noqa: S101 - read_call comes before
+        if isinstance(call, PassthroughCall):
+            return self._find(exchange, call, identity)
+        if exchange.dialect is OPENAI and exchange.operation == "chat":
+            references = chat_references(call.body)
+            if references:
+                return self._tie(exchange, references, identity)
         return None
 
     def settle(self, exchange: Exchange) -> None:
@@ -96,6 +94,17 @@ class Locate:
         free = not call.model or call.action is Action.COUNT
         if exchange.usage is None and free:
             exchange.upstream_worked = False
+
+    async def _find(
+        self, exchange: Exchange, call: PassthroughCall, identity: Identity
+    ) -> Reply | None:
+        if call.action is Action.LIST:
+            return await self._list(exchange, call, identity)
+        if call.action is Action.CREATE and call.operation in KINDS and call.stored:
+            self._objects.admit()
+        call.on_object = partial(self._note, exchange)
+        exchange.targets = await self._targets(exchange, call, identity)
+        return None
 
     async def _targets(
         self, exchange: Exchange, call: PassthroughCall, identity: Identity
@@ -114,13 +123,12 @@ class Locate:
             self._require_batches(provider)
         return (self._target(provider),)
 
-    async def _tie(self, exchange: Exchange, identity: Identity) -> None:
+    async def _tie(
+        self, exchange: Exchange, references: tuple[str, ...], identity: Identity
+    ) -> None:
         """Leave a chat to the targets that have the files it refers to."""
-        assert exchange.call is not None  # noqa: S101 - read_call comes before
-        references = chat_references(exchange.call.body)
-        if references:
-            places = await self._places(references, identity)
-            exchange.targets = _there(exchange.targets, places)
+        places = await self._places(references, identity)
+        exchange.targets = _there(exchange.targets, places)
 
     async def _places(
         self, references: tuple[str, ...], identity: Identity

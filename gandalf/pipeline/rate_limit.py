@@ -17,7 +17,12 @@ from gandalf.domain.identity import Identity, Limits
 from gandalf.domain.usage import EndReason
 from gandalf.pipeline.exchange import Exchange, Reply
 
-HeaderList = list[tuple[bytes, bytes]]
+_REQUESTS, _TOKENS = (
+    b"x-ratelimit-limit-%b: %%d\r\n"
+    b"x-ratelimit-remaining-%b: %%d\r\n"
+    b"x-ratelimit-reset-%b: %%b\r\n" % (what, what, what)
+    for what in (b"requests", b"tokens")
+)
 
 
 class RateLimit:
@@ -27,38 +32,35 @@ class RateLimit:
         self._limiter = limiter
         self._current = current
 
-    async def enter(self, exchange: Exchange) -> Reply | None:
+    def enter(self, exchange: Exchange) -> Reply | None:
         identity, call = exchange.identity, exchange.call
         assert identity is not None  # noqa: S101 - authenticate comes before
         assert call is not None  # noqa: S101 - read_call comes before
         limits = effective_limits(identity, self._current().rate_limits)
+        estimate = call.estimated_tokens
         exchange.limits = limits
-        exchange.estimated_tokens = call.estimated_tokens
-        key_id = identity.key_id
+        exchange.estimated_tokens = estimate
         try:
-            state = self._limiter.take(key_id, limits, call.estimated_tokens)
+            state = self._limiter.take(identity.key_id, limits, estimate)
         except (RateLimited, BadRequest) as refusal:
             limit = refusal.limit if isinstance(refusal, RateLimited) else ""
-            state = self._limiter.state(key_id, limits)
-            exchange.reply_headers += limit_headers(state, refused=limit)
+            state = self._limiter.state(identity.key_id, limits)
+            exchange.reply_lines += limit_lines(state, refused=limit)
             raise
-        exchange.reply_headers += limit_headers(state)
+        exchange.reply_lines += limit_lines(state)
         return None
 
     def settle(self, exchange: Exchange) -> None:
         identity, limits = exchange.identity, exchange.limits
         assert identity is not None  # noqa: S101 - see enter
         assert limits is not None  # noqa: S101 - enter sets it
+        estimate = exchange.estimated_tokens
         if _cost_nothing(exchange):
-            self._limiter.undo(identity.key_id, limits, exchange.estimated_tokens)
+            self._limiter.undo(identity.key_id, limits, estimate)
         else:
             # What was taken and not spent goes back, also after a hang-up mid-stream.
-            self._limiter.settle(
-                identity.key_id,
-                limits,
-                exchange.estimated_tokens,
-                exchange.tokens_spent,
-            )
+            spent = exchange.tokens_spent
+            self._limiter.settle(identity.key_id, limits, estimate, spent)
 
 
 def effective_limits(identity: Identity, defaults: RateLimits) -> Limits:
@@ -75,30 +77,28 @@ def effective_limits(identity: Identity, defaults: RateLimits) -> Limits:
     )
 
 
-def limit_headers(state: LimitState, *, refused: str = "") -> HeaderList:
-    """Return the ``x-ratelimit-*`` fields for ``state``.
+def limit_lines(state: LimitState, *, refused: str = "") -> bytes:
+    """Return the lines of the ``x-ratelimit-*`` fields for ``state``.
 
     Args:
         state: What is left of the key's limits.
         refused: ``rpm`` or ``tpm`` if that was too little: shown as 0 remaining, for
             clients read it as "may I send", and a few tokens left are as good as none.
     """
-    headers: HeaderList = []
+    lines = b""
     if (left := state.requests) is not None:
-        remaining = 0 if refused == "rpm" else left.remaining
-        headers += (
-            (b"x-ratelimit-limit-requests", b"%d" % left.limit),
-            (b"x-ratelimit-remaining-requests", b"%d" % remaining),
-            (b"x-ratelimit-reset-requests", format_duration(left.reset)),
+        lines = _REQUESTS % (
+            left.limit,
+            0 if refused == "rpm" else left.remaining,
+            format_duration(left.reset),
         )
     if (left := state.tokens) is not None:
-        remaining = 0 if refused == "tpm" else left.remaining
-        headers += (
-            (b"x-ratelimit-limit-tokens", b"%d" % left.limit),
-            (b"x-ratelimit-remaining-tokens", b"%d" % remaining),
-            (b"x-ratelimit-reset-tokens", format_duration(left.reset)),
+        lines += _TOKENS % (
+            left.limit,
+            0 if refused == "tpm" else left.remaining,
+            format_duration(left.reset),
         )
-    return headers
+    return lines
 
 
 def format_duration(seconds: float) -> bytes:
@@ -109,12 +109,12 @@ def format_duration(seconds: float) -> bytes:
     milliseconds = math.ceil(seconds * 1000)
     if 0 < milliseconds < 1000:
         return b"%dms" % milliseconds
+    if milliseconds < 60_000:
+        return b"%gs" % (milliseconds / 1000)
     minutes, milliseconds = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)
-    text = f"{milliseconds / 1000:g}s"
-    if hours or minutes:
-        text = f"{minutes}m{text}"
-    return (f"{hours}h{text}" if hours else text).encode()
+    text = b"%dm%gs" % (minutes, milliseconds / 1000)
+    return b"%dh%b" % (hours, text) if hours else text
 
 
 def _cost_nothing(exchange: Exchange) -> bool:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from gandalf.pipeline.exchange import Exchange, Reply
+from gandalf.pipeline.exchange import Exchange
 from gandalf.pipeline.passthrough import read_passthrough
+from gandalf.pipeline.stage import Entered
 
 
 class ReadCall:
     """Decodes the body as far as the gateway needs it, or refuses it with 400."""
 
-    async def enter(self, exchange: Exchange) -> Reply | None:
-        if exchange.endpoint.path:
-            exchange.call = await read_passthrough(exchange)
-            return None
-        exchange.call = exchange.dialect.read_call(
-            exchange.operation,
-            exchange.body,
-            exchange.endpoint.model,
-            stream=exchange.endpoint.stream,
+    def enter(self, exchange: Exchange) -> Entered:
+        endpoint = exchange.endpoint
+        if endpoint.path:
+            return _read_passthrough(exchange)
+        exchange.call = endpoint.dialect.read_call(
+            endpoint.operation, exchange.body, endpoint.model, stream=endpoint.stream
         )
         return None
 
-    def settle(self, exchange: Exchange) -> None:
-        """Nothing to undo."""
+
+async def _read_passthrough(exchange: Exchange) -> None:
+    exchange.call = await read_passthrough(exchange)

@@ -17,7 +17,7 @@ from gandalf.actors.routes import RouteTable
 from gandalf.dialects.openai.passthrough import PassthroughCall
 from gandalf.domain.errors import NotFound, UpstreamUnavailable
 from gandalf.domain.identity import Identity
-from gandalf.domain.routing import Route, Target
+from gandalf.domain.routing import Target
 from gandalf.pipeline.exchange import Exchange, Reply
 
 MAX_NAME = 100
@@ -34,11 +34,11 @@ class SelectTargets:
         self._routes = routes
         self._random = random
 
-    async def enter(self, exchange: Exchange) -> Reply | None:
+    def enter(self, exchange: Exchange) -> Reply | None:
         call, identity = exchange.call, exchange.identity
         assert call is not None  # noqa: S101 - read_call comes before
         assert identity is not None  # noqa: S101 - authenticate comes before
-        if isinstance(call, PassthroughCall) and not call.model:
+        if not call.model and isinstance(call, PassthroughCall):
             return None  # It is about an object: Locate knows where that is.
         route = self._routes.find(call.model)
         if route is None:
@@ -48,16 +48,12 @@ class SelectTargets:
                 "", f"every provider of the model {route.alias!r} is disabled"
             )
         exchange.route = route
-        exchange.targets = self._ordered(route)
+        targets = route.targets
+        exchange.targets = targets if len(targets) == 1 else self._ordered(targets)
         return None
 
-    def settle(self, exchange: Exchange) -> None:
-        """Nothing to undo."""
-
-    def _ordered(self, route: Route) -> tuple[Target, ...]:
-        if len(route.targets) == 1:
-            return route.targets
-        return tuple(sorted(route.targets, key=self._rank))
+    def _ordered(self, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        return tuple(sorted(targets, key=self._rank))
 
     def _rank(self, target: Target) -> tuple[int, float]:
         # Each waits for its first event at a rate of its weight: that one comes first

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Sequence
+from typing import Protocol, runtime_checkable
 
 import trio
 
@@ -14,12 +14,24 @@ from gandalf.pipeline.exchange import Exchange, Reply
 
 log = logging.getLogger("gandalf.pipeline")
 
+Entered = Reply | Awaitable[Reply | None] | None
+"""What becomes of a step: a reply, none, or either of them once it was awaited."""
+
 
 class Stage(Protocol):
     """One step of the pipeline."""
 
-    async def enter(self, exchange: Exchange) -> Reply | None:
-        """Do the step. A Reply ends the way in; raise GatewayError to refuse."""
+    def enter(self, exchange: Exchange) -> Entered:
+        """Do the step. A Reply ends the way in; raise GatewayError to refuse.
+
+        Most steps are done when this returns. One that has to wait is a coroutine
+        function: what comes back is then awaited.
+        """
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """A stage that leaves something to be done at the end."""
 
     def settle(self, exchange: Exchange) -> None:
         """Complete or undo the step once the exchange is over.
@@ -44,7 +56,7 @@ class Responder(Protocol):
         everything that ``receive`` returns.
         """
 
-    async def finish(self, reply: Reply) -> None:
+    def finish(self, reply: Reply) -> Awaitable[None]:
         """Send what completes ``reply``: the bytes, or the stream's ending."""
 
 
@@ -52,7 +64,16 @@ class Pipeline:
     """Runs an exchange through its stages."""
 
     def __init__(self, stages: Sequence[Stage]) -> None:
-        self._stages = tuple(stages)
+        self._enter = tuple(stage.enter for stage in stages)
+        # By the number of stages entered: those that are to be settled, in that order.
+        self._settling = tuple(
+            tuple(
+                stage
+                for stage in reversed(stages[:entered])
+                if isinstance(stage, Settling)
+            )
+            for entered in range(len(stages) + 1)
+        )
 
     async def run(self, exchange: Exchange, responder: Responder) -> None:
         """Answer ``exchange`` through ``responder``.
@@ -64,21 +85,26 @@ class Pipeline:
             GatewayError: The request was refused, failed, or its answer broke off.
                 ``responder.started`` tells which of these it is for the client.
         """
-        entered: list[Stage] = []
+        entered = 0
         reply: Reply | None = None
         try:
-            for stage in self._stages:
-                reply = await stage.enter(exchange)
-                entered.append(stage)
-                if reply is not None:
-                    exchange.status = reply.status
-                    await responder.begin(reply)
-                    exchange.end_reason = (
-                        EndReason.CLIENT_DISCONNECT
-                        if exchange.client_left
-                        else EndReason.COMPLETE
-                    )
+            for enter in self._enter:
+                done = enter(exchange)
+                if done is not None and not isinstance(done, Reply):
+                    done = await done
+                entered += 1
+                if done is not None:
+                    reply = done
                     break
+            assert reply is not None, "no stage replied: dispatch must come last"  # noqa: S101
+            exchange.status = reply.status
+            if not isinstance(reply.body, bytes):
+                await responder.begin(reply)
+            exchange.end_reason = (
+                EndReason.CLIENT_DISCONNECT
+                if exchange.client_left
+                else EndReason.COMPLETE
+            )
         except GatewayError as error:
             exchange.error = error
             exchange.end_reason = _ending_of(error, exchange, responder)
@@ -89,8 +115,12 @@ class Pipeline:
         finally:
             if exchange.end_reason is None:
                 exchange.end_reason = EndReason.INTERNAL_ERROR
-            _settle(entered, exchange)
-        assert reply is not None, "no stage replied: dispatch must come last"  # noqa: S101
+            for stage in self._settling[entered]:
+                try:
+                    stage.settle(exchange)
+                except Exception:
+                    # Those before it must settle all the same: their part is money.
+                    log.exception("stage %s failed to settle", type(stage).__name__)
         await responder.finish(reply)
 
 
@@ -102,12 +132,3 @@ def _ending_of(
     if responder.started:
         return EndReason.INCOMPLETE
     return EndReason.FAILED if exchange.attempts else EndReason.REFUSED
-
-
-def _settle(entered: list[Stage], exchange: Exchange) -> None:
-    for stage in reversed(entered):
-        try:
-            stage.settle(exchange)
-        except Exception:
-            # The stages before it must settle all the same: their part is money.
-            log.exception("stage %s failed to settle", type(stage).__name__)

@@ -59,7 +59,7 @@ class Trace:
         self._peers: dict[str, Peer] = {}
         self._peers_of: config.Config | None = None
 
-    async def enter(self, exchange: Exchange) -> Reply | None:
+    def enter(self, exchange: Exchange) -> Reply | None:
         age = trio.current_time() - exchange.received_at
         name = f"{exchange.method} {exchange.rule}"
         exchange.trace = self._tracer.begin(name, exchange.headers, age)

@@ -1,6 +1,7 @@
 """Exchanges, routes and a responder for tests of single stages."""
 
 import json
+from inspect import isawaitable
 
 from gandalf.actors.routes import RouteTable, Snapshot, build_routes
 from gandalf.config import Config, Provider, Route, RouteTarget
@@ -87,6 +88,12 @@ def a_route_table(config=None):
     return RouteTable(a_snapshot(config or a_config()))
 
 
+async def enter(stage, exchange):
+    """Enter ``stage`` as the pipeline does, and wait if it has to."""
+    entered = stage.enter(exchange)
+    return await entered if isawaitable(entered) else entered
+
+
 class FakeResponder:
     """Takes an answer as the HTTP layer does."""
 
@@ -110,5 +117,7 @@ class FakeResponder:
 
 def header(exchange, name):
     """The values of one of the reply's header fields, joined."""
-    values = [value for field, value in exchange.reply_headers if field == name]
+    lines = [line.partition(b": ") for line in exchange.reply_lines.split(b"\r\n")]
+    fields = [(field, value) for field, _, value in lines] + exchange.reply_headers
+    values = [value for field, value in fields if field == name]
     return b", ".join(values).decode() if values else None

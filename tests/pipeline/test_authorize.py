@@ -25,12 +25,12 @@ def asking_for(model, **identity):
 
 @pytest.mark.parametrize("role", [Role.ADMIN, Role.MEMBER, Role.SERVICE_ACCOUNT])
 async def test_a_role_that_may_use_models_passes(role):
-    assert await Authorize().enter(asking_for("any", role=role)) is None
+    assert Authorize().enter(asking_for("any", role=role)) is None
 
 
 async def test_a_viewer_may_not_use_models():
     with pytest.raises(PermissionDenied) as caught:
-        await Authorize().enter(asking_for("any", role=Role.VIEWER))
+        Authorize().enter(asking_for("any", role=Role.VIEWER))
 
     assert caught.value.status == 403
     assert caught.value.code == "insufficient_permissions"
@@ -49,8 +49,7 @@ async def test_a_viewer_may_not_use_models():
 async def test_a_model_on_the_keys_list_passes(allowed, model):
     exchange = asking_for(model, allowed_models=allowed)
 
-    assert await Authorize().enter(exchange) is None
-    Authorize().settle(exchange)
+    assert Authorize().enter(exchange) is None
 
 
 @pytest.mark.parametrize(
@@ -68,14 +67,14 @@ async def test_a_model_on_the_keys_list_passes(allowed, model):
 )
 async def test_a_model_that_is_not_on_the_keys_list_is_refused(allowed, model):
     with pytest.raises(PermissionDenied) as caught:
-        await Authorize().enter(asking_for(model, allowed_models=allowed))
+        Authorize().enter(asking_for(model, allowed_models=allowed))
 
     assert caught.value.code == "model_not_allowed"
 
 
 async def test_an_admins_key_is_held_to_its_list_too():
     with pytest.raises(PermissionDenied):
-        await Authorize().enter(asking_for("b", role=Role.ADMIN, allowed_models=("a",)))
+        Authorize().enter(asking_for("b", role=Role.ADMIN, allowed_models=("a",)))
 
 
 @pytest.mark.parametrize("role", Role)

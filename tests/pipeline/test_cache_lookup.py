@@ -24,6 +24,7 @@ from .builders import (
     a_target,
     an_exchange,
     an_identity,
+    enter,
     header,
 )
 
@@ -310,7 +311,7 @@ async def test_a_stream_without_its_ending_is_not_kept():
     gateway = Gateway()
     exchange = an_exchange(a_chat_body(stream=True, **SAME))
     stage = CacheLookup(gateway.cache, gateway.routes)
-    await stage.enter(exchange)
+    await enter(stage, exchange)
     exchange.capture.add(b"data: {}\n\n")
     exchange.status = 200
     exchange.finish_reason = "stop"

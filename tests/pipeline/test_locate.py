@@ -32,7 +32,7 @@ from tests.dialects.openai_events import (
     a_response,
     encoded,
 )
-from tests.pipeline.builders import an_endpoint, an_identity
+from tests.pipeline.builders import an_endpoint, an_identity, enter
 from tests.pipeline.uploads import FakeUpload
 
 
@@ -120,7 +120,7 @@ async def an_exchange(method, path, body=b"", *, org="acme", tpm=0, **changes):
 
 async def located(stage, exchange):
     """The providers that ``exchange`` may go to."""
-    assert await stage.enter(exchange) is None
+    assert await enter(stage, exchange) is None
     return [target.provider for target in exchange.targets]
 
 
@@ -177,7 +177,7 @@ async def test_what_is_not_the_callers_does_not_exist(
     exchange = await an_exchange(method, path, org=org)
 
     with pytest.raises(NotFound):
-        await Locate(objects, routes).enter(exchange)
+        await enter(Locate(objects, routes), exchange)
 
     assert exchange.targets == ()
 
@@ -186,7 +186,7 @@ async def test_an_object_of_a_provider_that_is_gone_cannot_be_reached(objects, r
     objects.note(an_object("file-1", "gone"))
 
     with pytest.raises(UpstreamUnavailable):
-        await Locate(objects, routes).enter(await an_exchange("GET", "/files/file-1"))
+        await enter(Locate(objects, routes), await an_exchange("GET", "/files/file-1"))
 
 
 # New files.
@@ -217,7 +217,7 @@ async def test_a_provider_that_cannot_keep_files_is_refused(objects, routes, nam
     exchange = await a_new_file(headers={b"x-gandalf-provider": name})
 
     with pytest.raises(BadRequest) as caught:
-        await Locate(objects, routes).enter(exchange)
+        await enter(Locate(objects, routes), exchange)
 
     assert caught.value.param == "x-gandalf-provider"
 
@@ -225,7 +225,7 @@ async def test_a_provider_that_cannot_keep_files_is_refused(objects, routes, nam
 async def test_a_new_file_is_its_organisations(objects, routes):
     stage = Locate(objects, routes)
     exchange = await a_new_file(key_id="k7")
-    await stage.enter(exchange)
+    await enter(stage, exchange)
 
     answered(stage, exchange, FILE)
     known = await objects.get("acme", "file-abc123")
@@ -239,7 +239,7 @@ async def test_a_deleted_file_is_forgotten(objects, routes):
     stage = Locate(objects, routes)
     objects.note(an_object("file-1"))
     exchange = await an_exchange("DELETE", "/files/file-1")
-    await stage.enter(exchange)
+    await enter(stage, exchange)
 
     answered(stage, exchange, {"id": "file-1", "object": "file", "deleted": True})
 
@@ -256,7 +256,7 @@ async def test_nothing_new_is_made_that_could_not_be_remembered(
     asked = await an_exchange("POST", "/responses", unstored)
 
     with pytest.raises(Overloaded):
-        await stage.enter(made)
+        await enter(stage, made)
     assert await located(stage, with_route(asked, routes)) == ["eu", "us"]
 
 
@@ -277,8 +277,8 @@ async def test_the_input_of_somebody_else_is_no_input(objects, routes):
     objects.note(an_object("file-1", org_id="other"))
 
     with pytest.raises(NotFound):
-        await Locate(objects, routes).enter(
-            await an_exchange("POST", "/batches", BATCH)
+        await enter(
+            Locate(objects, routes), await an_exchange("POST", "/batches", BATCH)
         )
 
 
@@ -287,7 +287,7 @@ async def test_a_provider_that_does_not_allow_batches_gets_none(objects, routes)
     exchange = await an_exchange("POST", "/batches", BATCH)
 
     with pytest.raises(PermissionDenied) as caught:
-        await Locate(objects, routes).enter(exchange)
+        await enter(Locate(objects, routes), exchange)
 
     assert caught.value.code == "batches_not_allowed"
 
@@ -300,7 +300,7 @@ async def test_a_key_with_limits_that_batches_escape_may_not_make_them(
     exchange = await an_exchange("POST", "/batches", BATCH, **limited)
 
     with pytest.raises(PermissionDenied) as caught:
-        await Locate(objects, routes).enter(exchange)
+        await enter(Locate(objects, routes), exchange)
 
     assert caught.value.code == "batches_not_allowed"
 
@@ -309,14 +309,14 @@ async def test_the_usage_of_a_batch_is_accounted_for_once(objects, routes):
     stage = Locate(objects, routes)
     objects.note(an_object("file-1"))
     made = await an_exchange("POST", "/batches", BATCH)
-    await stage.enter(made)
+    await enter(stage, made)
     answered(stage, made, a_batch())
     done = a_batch("completed", output_file_id="file-2", usage=USAGE)
 
     told = []
     for body in (a_batch("in_progress"), done, done):
         exchange = await an_exchange("GET", "/batches/batch_abc123")
-        await stage.enter(exchange)
+        await enter(stage, exchange)
         told.append(answered(stage, exchange, body))
 
     assert [usage and usage.total_tokens for usage in told] == [None, 48, None]
@@ -343,7 +343,7 @@ async def test_a_model_that_nobody_serves_so_is_refused(objects, routes):
     exchange = with_route(await a_response_call(model="claude"), routes, "claude")
 
     with pytest.raises(BadRequest) as caught:
-        await Locate(objects, routes).enter(exchange)
+        await enter(Locate(objects, routes), exchange)
 
     assert caught.value.code == "unsupported_operation"
 
@@ -362,7 +362,7 @@ async def test_an_earlier_response_of_somebody_else_is_none(objects, routes, org
     exchange = with_route(await a_response_call(previous_response_id="resp_2"), routes)
 
     with pytest.raises(NotFound):
-        await Locate(objects, routes).enter(exchange)
+        await enter(Locate(objects, routes), exchange)
 
 
 async def test_objects_that_are_apart_cannot_be_used_together(objects, routes):
@@ -377,7 +377,7 @@ async def test_objects_that_are_apart_cannot_be_used_together(objects, routes):
     )
 
     with pytest.raises(BadRequest, match="different providers"):
-        await Locate(objects, routes).enter(exchange)
+        await enter(Locate(objects, routes), exchange)
 
 
 async def test_an_object_where_no_target_is_cannot_be_used(objects, routes):
@@ -385,7 +385,7 @@ async def test_an_object_where_no_target_is_cannot_be_used(objects, routes):
     exchange = with_route(await a_response_call(previous_response_id="resp_1"), routes)
 
     with pytest.raises(BadRequest) as caught:
-        await Locate(objects, routes).enter(exchange)
+        await enter(Locate(objects, routes), exchange)
 
     assert caught.value.code == "object_elsewhere"
 
@@ -396,7 +396,7 @@ async def test_a_name_that_cannot_be_one_is_not_looked_up(objects, routes):
     )
 
     with pytest.raises(NotFound) as caught:
-        await Locate(objects, routes).enter(exchange)
+        await enter(Locate(objects, routes), exchange)
 
     assert len(caught.value.message) < 200
 
@@ -406,7 +406,7 @@ async def test_the_usage_of_a_new_response_counts_and_its_repetition_does_not(
 ):
     stage = Locate(objects, routes)
     made = with_route(await a_response_call(), routes)
-    await stage.enter(made)
+    await enter(stage, made)
     first = answered(stage, made, a_response(usage=USAGE), provider="us")
     again = await an_exchange("GET", f"/responses/{RESPONSE_ID}")
 
@@ -419,12 +419,12 @@ async def test_the_usage_of_a_new_response_counts_and_its_repetition_does_not(
 async def test_the_usage_of_a_background_response_comes_later(objects, routes):
     stage = Locate(objects, routes)
     made = with_route(await a_response_call(background=True), routes)
-    await stage.enter(made)
+    await enter(stage, made)
     told = [answered(stage, made, a_response("queued"))]
 
     for status in ("in_progress", "completed", "completed"):
         exchange = await an_exchange("GET", f"/responses/{RESPONSE_ID}")
-        await stage.enter(exchange)
+        await enter(stage, exchange)
         usage = USAGE if status == "completed" else None
         told.append(answered(stage, exchange, a_response(status, usage=usage)))
 
@@ -437,7 +437,7 @@ async def test_counting_the_tokens_of_a_response_costs_none(objects, routes):
     exchange = with_route(
         await an_exchange("POST", "/responses/input_tokens", asked), routes
     )
-    await stage.enter(exchange)
+    await enter(stage, exchange)
 
     answered(stage, exchange, {"object": "response.input_tokens", "input_tokens": 11})
 
@@ -449,13 +449,13 @@ async def test_a_stream_that_announced_its_response_accounts_for_it_once(
 ):
     stage = Locate(objects, routes)
     made = with_route(await a_response_call(stream=True), routes)
-    await stage.enter(made)
+    await enter(stage, made)
     made.attempts.append(Attempt(target="eu/gpt"))
     made.call.note(SeenObject(id=RESPONSE_ID, kind="response", usage_due=True))
 
     # Somebody asks for it before the stream has told of its end.
     early = await an_exchange("GET", f"/responses/{RESPONSE_ID}")
-    await stage.enter(early)
+    await enter(stage, early)
     told = answered(stage, early, a_response(usage=USAGE))
     made.call.note(SeenObject(id=RESPONSE_ID, kind="response"))
     made.usage = TokenUsage(input=37, output=11)
@@ -468,7 +468,7 @@ async def test_a_stream_that_announced_its_response_accounts_for_it_once(
 async def test_an_object_is_the_targets_that_answered(objects, routes):
     stage = Locate(objects, routes)
     exchange = with_route(await a_response_call(), routes)
-    await stage.enter(exchange)
+    await enter(stage, exchange)
     exchange.attempts.append(Attempt(target="eu/gpt"))
 
     answered(stage, exchange, a_response(), provider="us")
@@ -479,7 +479,7 @@ async def test_an_object_is_the_targets_that_answered(objects, routes):
 async def test_a_name_that_no_path_could_hold_is_not_remembered(objects, routes):
     stage = Locate(objects, routes)
     exchange = with_route(await a_response_call(), routes)
-    await stage.enter(exchange)
+    await enter(stage, exchange)
 
     answered(stage, exchange, a_response(id="../x"))
 
@@ -513,8 +513,8 @@ async def test_a_chat_about_somebody_elses_file_is_about_none(objects, routes, n
     objects.note(an_object("file-1", "us", org_id="other"))
 
     with pytest.raises(NotFound):
-        await Locate(objects, routes).enter(
-            a_chat_about(b'"%b":"file-1"' % name, routes)
+        await enter(
+            Locate(objects, routes), a_chat_about(b'"%b":"file-1"' % name, routes)
         )
 
 
@@ -522,7 +522,9 @@ async def test_a_chat_about_a_file_where_no_target_is_is_refused(objects, routes
     objects.note(an_object("file-1", "azure"))
 
     with pytest.raises(BadRequest) as caught:
-        await Locate(objects, routes).enter(a_chat_about(b'"file_id":"file-1"', routes))
+        await enter(
+            Locate(objects, routes), a_chat_about(b'"file_id":"file-1"', routes)
+        )
 
     assert caught.value.code == "object_elsewhere"
 
@@ -551,7 +553,7 @@ async def test_other_requests_are_left_alone(objects, routes):
     )
     stage = Locate(objects, routes)
 
-    assert await stage.enter(exchange) is None
+    assert await enter(stage, exchange) is None
     stage.settle(exchange)
 
     assert exchange.usage == TokenUsage(input=1)
@@ -562,7 +564,7 @@ async def test_other_requests_are_left_alone(objects, routes):
 
 async def listing(objects, routes, path="/files", query=b"", org="acme"):
     exchange = await an_exchange("GET", path, query=query, org=org)
-    reply = await Locate(objects, routes).enter(exchange)
+    reply = await enter(Locate(objects, routes), exchange)
     return json.loads(reply.body)
 
 

@@ -23,13 +23,13 @@ def a_stage(*routes, seed=1, **sections):
 
 async def ordered(stage, model="fast"):
     exchange = an_exchange(a_chat_body(model=model))
-    assert await stage.enter(exchange) is None
+    assert stage.enter(exchange) is None
     return [target.name for target in exchange.targets]
 
 
 async def refusal(stage, model, identity=None):
     with pytest.raises(NotFound) as refused:
-        await stage.enter(an_exchange(a_chat_body(model=model), identity=identity))
+        stage.enter(an_exchange(a_chat_body(model=model), identity=identity))
     assert refused.value.code == "model_not_found"
     return refused.value.message
 
@@ -40,7 +40,7 @@ async def refusal(stage, model, identity=None):
 async def test_the_route_is_found_by_its_alias():
     exchange = an_exchange(a_chat_body(model="fast"))
 
-    await a_stage(("fast", "a/x"), ("slow", "b/y")).enter(exchange)
+    a_stage(("fast", "a/x"), ("slow", "b/y")).enter(exchange)
 
     assert exchange.route.alias == "fast"
     assert exchange.targets == (a_target("a/x"),)
@@ -153,4 +153,4 @@ async def test_a_monstrous_model_name_is_neither_echoed_nor_compared_whole():
 async def test_a_route_whose_providers_are_all_disabled_is_unavailable():
     stage = a_stage(("fast", "a/x"), providers=(Provider(name="a", enabled=False),))
     with pytest.raises(UpstreamUnavailable, match="disabled"):
-        await stage.enter(an_exchange())
+        stage.enter(an_exchange())

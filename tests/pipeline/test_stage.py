@@ -39,6 +39,19 @@ class Step:
             raise self.settling
 
 
+class AtOnce:
+    """A stage that never waits, and leaves nothing to be done at the end."""
+
+    def __init__(self, name, notes, reply=None):
+        self.name = name
+        self.notes = notes
+        self.reply = reply
+
+    def enter(self, exchange):
+        self.notes.append(f"enter {self.name}")
+        return self.reply
+
+
 class NotingResponder(FakeResponder):
     def __init__(self, notes):
         super().__init__()
@@ -84,6 +97,15 @@ async def test_all_is_settled_last_first_before_the_answer_is_completed(notes):
         *("settle c", "settle b", "settle a"),
         "finish",
     ]
+    assert (exchange.end_reason, exchange.status) == (EndReason.COMPLETE, 200)
+
+
+async def test_stages_that_never_wait_take_their_turn_among_those_that_do(notes):
+    steps = [AtOnce("a", notes), Step("b", notes), AtOnce("c", notes, REPLY)]
+
+    exchange = await run(steps, notes)
+
+    assert notes == ["enter a", "enter b", "enter c", "settle b", "finish"]
     assert (exchange.end_reason, exchange.status) == (EndReason.COMPLETE, 200)
 
 

@@ -65,7 +65,7 @@ async def settled(exchange, *, config=None):
     """What the trace of ``exchange`` was told: of its attempts, and of itself."""
     tracer = FakeTracer()
     stage = a_stage(tracer, config)
-    await stage.enter(exchange)
+    stage.enter(exchange)
     stage.settle(exchange)
     return tracer.trace.attempts, tracer.trace.ended
 
@@ -76,7 +76,7 @@ async def test_a_trace_begins_when_the_request_had_arrived(mock_clock: MockClock
     exchange.received_at = 0.0
     mock_clock.jump(2.5)
 
-    assert await a_stage(tracer).enter(exchange) is None
+    assert a_stage(tracer).enter(exchange) is None
 
     assert tracer.began == [
         ("POST /v1/chat/completions", {b"traceparent": b"00-..."}, 2.5)
@@ -214,7 +214,7 @@ async def test_providers_are_those_of_the_configuration_in_force():
 
     for host in ("old.test", "new.test"):
         current = Config(providers=(Provider(name="p", base_url=f"https://{host}"),))
-        await stage.enter(exchange)
+        stage.enter(exchange)
         stage.settle(exchange)
 
     addresses = [a["server.address"] for a, _ in tracer.trace.attempts]
@@ -260,7 +260,7 @@ async def test_an_exchange_that_is_not_sampled_is_told_nothing():
     exchange = an_exchange()
     exchange.attempts = [an_attempt()]
 
-    await stage.enter(exchange)
+    stage.enter(exchange)
     stage.settle(exchange)
 
     assert tracer.trace.attempts == []
