@@ -95,14 +95,17 @@ class KeyTable:
         if not token.startswith(_PREFIX) or len(token) > MAX_KEY_LENGTH:
             raise Unauthenticated("this is not an api key of this gateway")
         key_hash = hash_key(token)
-        identity = self._configured.get(key_hash) or self._stored.get(key_hash)
+        identity = self._configured.get(key_hash)
+        stored = identity is None
         if identity is None:
-            raise self._unknown()
+            identity = self._stored.get(key_hash)
+            if identity is None:
+                raise self._unknown()
         if identity.blocked:
             raise PermissionDenied("api key blocked", code="api_key_blocked")
         if identity.expires_at is not None and identity.expires_at <= self._now():
             raise Unauthenticated("api key expired")
-        if key_hash not in self._configured:
+        if stored:
             self._used.add(identity.key_id)
         return identity
 

@@ -70,8 +70,13 @@ class Bucket:
 
     def add(self, amount: int) -> None:
         """Give back ``amount``, or take it if it is negative, into debt if need be."""
+        capacity = self.capacity
         level = self.level + amount * UNITS
-        self.level = max(min(self.capacity, level), -MAX_DEBT_MINUTES * self.capacity)
+        if level > capacity:
+            level = capacity
+        elif level < 0:
+            level = max(level, -MAX_DEBT_MINUTES * capacity)
+        self.level = level
 
     def wait_for(self, amount: int) -> float:
         """Return the seconds until ``amount`` is there; 0 if it is now."""
@@ -83,8 +88,12 @@ class Bucket:
 
     def allowance(self) -> Allowance:
         """Return what is left."""
-        reset = (self.capacity - self.level) / (self.per_minute * MICROSECONDS)
-        return Allowance(self.per_minute, max(0, self.level // UNITS), reset)
+        level, per_minute = self.level, self.per_minute
+        return Allowance(
+            per_minute,
+            level // UNITS if level > 0 else 0,
+            (self.capacity - level) / (per_minute * MICROSECONDS),
+        )
 
 
 Buckets = dict[str, Bucket]
@@ -111,12 +120,13 @@ class RateLimiter:
                 when both suffice, provided that nothing else is taken until then.
             BadRequest: The tokens are more than a whole minute's: they never suffice.
         """
-        now = self._now()
-        requests = self._bucket(self._requests, key_id, limits.rpm, now)
-        tokens = self._bucket(self._tokens, key_id, limits.tpm, now)
-        if tokens is not None and estimated_tokens > tokens.per_minute:
-            raise _too_large(estimated_tokens, tokens.per_minute)
+        now = int(self._clock() * MICROSECONDS)
+        rpm, tpm = limits.rpm, limits.tpm
+        requests = self._bucket(self._requests, key_id, rpm, now) if rpm else None
+        tokens = self._bucket(self._tokens, key_id, tpm, now) if tpm else None
         cost = estimated_tokens * UNITS
+        if tokens is not None and cost > tokens.capacity:
+            raise _too_large(estimated_tokens, tokens.per_minute)
         if (requests is not None and requests.level < UNITS) or (
             tokens is not None and tokens.level < cost
         ):
@@ -147,10 +157,10 @@ class RateLimiter:
 
     def state(self, key_id: str, limits: Limits) -> LimitState:
         """Tell what is left without taking anything."""
-        now = self._now()
+        now, rpm, tpm = self._now(), limits.rpm, limits.tpm
         return _state(
-            self._bucket(self._requests, key_id, limits.rpm, now),
-            self._bucket(self._tokens, key_id, limits.tpm, now),
+            self._bucket(self._requests, key_id, rpm, now) if rpm else None,
+            self._bucket(self._tokens, key_id, tpm, now) if tpm else None,
         )
 
     def key_count(self) -> int:
@@ -160,11 +170,7 @@ class RateLimiter:
     def _now(self) -> int:
         return int(self._clock() * MICROSECONDS)
 
-    def _bucket(
-        self, table: Buckets, key_id: str, per_minute: int | None, now: int
-    ) -> Bucket | None:
-        if not per_minute:
-            return None
+    def _bucket(self, table: Buckets, key_id: str, per_minute: int, now: int) -> Bucket:
         bucket = table.get(key_id)
         if bucket is None:
             return self._new_bucket(table, key_id, per_minute, now)
