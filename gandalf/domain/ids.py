@@ -14,9 +14,10 @@ def new_id() -> str:
     """Return a UUID version 7 (RFC 9562, section 5.7) in its canonical text form."""
     milliseconds = time.time_ns() // 1_000_000
     bits = _random_bits(74)
-    digits = "%012x7%03x%016x" % (  # noqa: UP031 - half the time of an f-string
-        milliseconds,
+    return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031 - half the time of an f-string
+        milliseconds >> 16,
+        milliseconds & 0xFFFF,
         bits >> 62,
-        0x8000_0000_0000_0000 | bits & 0x3FFF_FFFF_FFFF_FFFF,
+        0x8000 | bits >> 48 & 0x3FFF,
+        bits & 0xFFFF_FFFF_FFFF,
     )
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
