@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 import math
+import re
 from collections.abc import Callable, Container
 from typing import NoReturn
 
@@ -35,6 +36,16 @@ MAX_FIELDS = 100
 MAX_PIPELINED = 16
 # What a chunk may cost beside its data: "ffffffff\r\n" before, "\r\n" after, and some.
 CHUNK_OVERHEAD = 16
+
+# Header sections of one client that are remembered, each for the next. One that never
+# sends the same again is given up.
+MAX_LESSONS = 8
+# Of a length: more than any body that is taken in has.
+MAX_DIGITS = 15
+# In a header section that was found good it is there once, and nowhere else.
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
+
+Data = bytes | bytearray | memoryview
 
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 ALLOWED_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
@@ -161,6 +172,26 @@ class Request:
         """``clock()`` when its last byte had arrived, of an ``incoming`` body none."""
 
 
+class _Head:
+    """A header section that was read, but for the length of the body."""
+
+    __slots__ = ("after", "before", "request", "target")
+
+    def __init__(
+        self, before: bytes, after: bytes, request: Request, target: bytes
+    ) -> None:
+        self.before = before
+        """All that stands before the number in ``content-length``."""
+        self.after = after
+        """All that stands after it."""
+        self.target = target
+        # Of its own: neither the body is to be held, nor anybody's changes.
+        headers = request.headers.copy()
+        self.request = Request(request.method, request.version, headers, True)
+        """What was read, without a body."""
+        self.request.path, self.request.query = request.path, request.query
+
+
 # In the place of a parser that is given up: holds on to nobody.
 _NOT_READING = httptools.HttpRequestParser(object())
 
@@ -185,9 +216,11 @@ class RequestParser:
         "_chunks",
         "_clock",
         "_fed",
+        "_head",
         "_headers",
         "_incoming",
         "_last",
+        "_lessons",
         "_llhttp",
         "_max_body_bytes",
         "_max_header_bytes",
@@ -241,9 +274,11 @@ class RequestParser:
         self._refusal: GatewayError | None = None
         self._last = False
         self._resuming = False
+        self._head: _Head | None = None
+        self._lessons = -1
         self._begin()
 
-    def feed(self, data: bytes | bytearray | memoryview) -> None:
+    def feed(self, data: Data) -> None:
         """Take what has arrived. Not to be called again once it has raised.
 
         Raises:
@@ -251,6 +286,9 @@ class RequestParser:
                 were complete before them are in ``requests`` all the same.
         """
         if self._last:
+            return
+        between = self.phase is IDLE and not self.requests
+        if between and self._head is not None and self._repeats_head(self._head, data):
             return
         self._fed = len(data)
         try:
@@ -271,6 +309,8 @@ class RequestParser:
             self._check_raw_size(len(data))
             if self.phase_since == math.inf:
                 self.phase_since = self._clock()
+        elif between and self._lessons < MAX_LESSONS and len(self.requests) == 1:
+            self._learn_head(self.requests[0], data)
 
     @property
     def arriving(self) -> tuple[bytes, Headers]:
@@ -305,7 +345,11 @@ class RequestParser:
             self.requests[-1].keep_alive = False
             self._last = True
             raise BadRequest("too many pipelined requests")
-        self._begin()
+        # As ``_begin`` does it.
+        self._headers = {}
+        self._target = b""
+        self._repeats = 0
+        self._raw_size = 0
         self.phase = HEADERS
         self.phase_since = math.inf
 
@@ -319,17 +363,17 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.phase is not HEADERS:
             return  # A trailer, which nobody reads; or our own, when resuming.
-        name = known.get(name) or lowered(name)
         headers = self._headers
-        if name in headers:
-            self._repeat(name, value)
+        lower = known.get(name) or lowered(name)
+        if lower in headers:
+            self._repeat(lower, value)
         else:
-            headers[name] = value
+            headers[lower] = value
 
     def on_headers_complete(self) -> None:
         if self._resuming:
             return
-        llhttp = self._llhttp
+        llhttp, target = self._llhttp, self._target
         request = self._request = Request(
             llhttp.get_method(),
             llhttp.get_http_version(),
@@ -339,7 +383,11 @@ class RequestParser:
         try:
             _check_head(request)
             self._check_size()
-            _split_target(request, self._target)
+            if target[:1] != b"/":
+                target = _other_form(request.method, target)
+            if b"#" in target:
+                raise BadRequest("the request target has a fragment")
+            request.path, _, request.query = target.partition(b"?")
             upload = (request.method, request.path) in self._uploads
             self._check_body(request, upload=upload)
         except GatewayError as error:
@@ -358,13 +406,14 @@ class RequestParser:
         if self._incoming is not None:
             self._take(self._incoming, data)
             return
-        if self._size + size > self._max_body_bytes:
+        total = self._size + size
+        if total > self._max_body_bytes:
             self._refuse(_body_too_large(self._max_body_bytes))
         try:
             self._budget.take(size)
         except Overloaded as error:
             self._refuse(error)
-        self._size += size
+        self._size = total
         self._parts.append(data)
         self.expecting = False
 
@@ -374,9 +423,9 @@ class RequestParser:
         request = self._request
         if request is None:
             raise RuntimeError("a message has ended that had not begun")
-        if self._parts:
-            request.body = b"".join(self._parts)
-            self._parts = []
+        if parts := self._parts:
+            request.body = b"".join(parts)
+            parts.clear()
             self._size = 0
         self._request = None
         self.expecting = False
@@ -404,6 +453,66 @@ class RequestParser:
             self._refuse(_body_too_large(self._max_upload_bytes))
         incoming.pieces.append(data)
         self.expecting = False
+
+    # Requests that repeat the header section of an earlier one.
+
+    def _learn_head(self, request: Request, data: Data) -> None:
+        """Remember the header section of ``request``, which is all that ``data`` holds.
+
+        Not that of the first: most connections of slow streams have no second one.
+        """
+        self._lessons += 1
+        size = len(data) - len(request.body)
+        if (
+            self._lessons == 0
+            or not request.keep_alive
+            or request.incoming is not None
+            or b"expect" in request.headers
+            or b"transfer-encoding" in request.headers
+            or size + MAX_DIGITS > self._max_header_bytes
+        ):
+            return
+        head = bytes(data[:size])
+        length = _LENGTH.search(head)
+        if length is not None and int(length[1]) == len(request.body):
+            before, after = head[: length.start(1)], head[length.end(1) :]
+            self._head = _Head(before, after, request, self._target)
+
+    def _repeats_head(self, head: _Head, data: Data) -> bool:
+        """Take the request in ``data`` if it is whole and repeats all but its body.
+
+        llhttp, which is between two requests, need not be told of it: it would do with
+        these bytes what it has done before.
+        """
+        before, after = head.before, head.after
+        start = len(before)
+        if bytes(data[:start]) != before:
+            return False
+        rest = bytes(data[start:])
+        end = rest.find(after, 0, MAX_DIGITS + len(after))
+        digits, body = rest[:end], rest[end + len(after) :]
+        size = len(body)
+        budget = self._budget
+        if (
+            end < 0
+            or not digits.isdigit()
+            or int(digits) != size
+            or size > self._max_body_bytes
+            or budget.used + size > budget.limit
+        ):
+            return False
+        budget.used += size
+        self._lessons = 0
+        known = head.request
+        headers = known.headers.copy()
+        headers[b"content-length"] = digits
+        request = Request(known.method, known.version, headers, True)
+        request.path, request.query = known.path, known.query
+        request.body = body
+        request.received_at = self._clock()
+        self._headers, self._target = headers, head.target
+        self.requests.append(request)
+        return True
 
     # The rest.
 
@@ -507,14 +616,6 @@ def _check_head(request: Request) -> None:
         raise BadRequest("header field names with an underscore are not accepted")
     if b"host" not in headers and request.version == "1.1":
         raise BadRequest("the header field host is missing")
-
-
-def _split_target(request: Request, target: bytes) -> None:
-    if target[:1] != b"/":
-        target = _other_form(request.method, target)
-    if b"#" in target:
-        raise BadRequest("the request target has a fragment")
-    request.path, _, request.query = target.partition(b"?")
 
 
 def _other_form(method: bytes, target: bytes) -> bytes:
