@@ -148,16 +148,22 @@ class RateLimiter:
             estimated_tokens: As given to ``take``.
             actual_tokens: What was used.
         """
-        self._add(self._tokens, key_id, limits.tpm, estimated_tokens - actual_tokens)
+        if limits.tpm and estimated_tokens != actual_tokens:
+            self._add(
+                self._tokens, key_id, limits.tpm, estimated_tokens - actual_tokens
+            )
 
     def undo(self, key_id: str, limits: Limits, estimated_tokens: int) -> None:
         """Give back the request and the tokens: it is as if ``take`` had not been."""
-        self._add(self._requests, key_id, limits.rpm, 1)
-        self._add(self._tokens, key_id, limits.tpm, estimated_tokens)
+        if limits.rpm:
+            self._add(self._requests, key_id, limits.rpm, 1)
+        if limits.tpm:
+            self._add(self._tokens, key_id, limits.tpm, estimated_tokens)
 
     def state(self, key_id: str, limits: Limits) -> LimitState:
         """Tell what is left without taking anything."""
-        now, rpm, tpm = self._now(), limits.rpm, limits.tpm
+        now = int(self._clock() * MICROSECONDS)
+        rpm, tpm = limits.rpm, limits.tpm
         return _state(
             self._bucket(self._requests, key_id, rpm, now) if rpm else None,
             self._bucket(self._tokens, key_id, tpm, now) if tpm else None,
@@ -166,9 +172,6 @@ class RateLimiter:
     def key_count(self) -> int:
         """Return the number of keys that have a bucket."""
         return len(self._requests.keys() | self._tokens.keys())
-
-    def _now(self) -> int:
-        return int(self._clock() * MICROSECONDS)
 
     def _bucket(self, table: Buckets, key_id: str, per_minute: int, now: int) -> Bucket:
         bucket = table.get(key_id)
@@ -187,12 +190,8 @@ class RateLimiter:
         bucket = table[key_id] = Bucket(per_minute, now)
         return bucket
 
-    def _add(
-        self, table: Buckets, key_id: str, per_minute: int | None, amount: int
-    ) -> None:
-        if not per_minute or not amount:
-            return
-        now = self._now()
+    def _add(self, table: Buckets, key_id: str, per_minute: int, amount: int) -> None:
+        now = int(self._clock() * MICROSECONDS)
         bucket = table.get(key_id)
         if bucket is None:
             # It was full and forgotten while its exchange ran on for very long.
