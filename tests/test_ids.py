@@ -1,0 +1,28 @@
+"""Ids of requests."""
+
+import time
+import uuid
+
+from gandalf.domain.ids import new_id
+
+
+def test_an_id_is_a_uuid_of_version_7_that_tells_the_time():
+    before = time.time_ns() // 1_000_000
+    made = uuid.UUID(new_id())
+    after = time.time_ns() // 1_000_000
+
+    assert (made.version, made.variant) == (7, uuid.RFC_4122)
+    assert before <= made.int >> 80 <= after
+
+
+def test_ids_are_in_canonical_form():
+    assert all(str(uuid.UUID(made)) == made for made in (new_id() for _ in range(1000)))
+
+
+def test_ids_differ_and_sort_by_the_time_they_were_made(monkeypatch):
+    made = []
+    for milliseconds in range(100):
+        monkeypatch.setattr(time, "time_ns", lambda now=milliseconds: now * 1_000_000)
+        made += [new_id() for _ in range(100)]
+
+    assert made == sorted(set(made))
