@@ -55,7 +55,7 @@ class RecordUsage:
         self._clock = clock
         self._unix_time = unix_time
 
-    async def enter(self, exchange: Exchange) -> Reply | None:
+    def enter(self, exchange: Exchange) -> Reply | None:
         self._journal.reserve()
         return None
 
