@@ -39,7 +39,6 @@ from gandalf.http.responder import (
 )
 from gandalf.http.response import CONTINUE, Response
 from gandalf.http.spoken import spoken_at
-from gandalf.pipeline.endpoint import Endpoint
 from gandalf.pipeline.exchange import Exchange
 from gandalf.providers.base import Headers
 
@@ -123,6 +122,7 @@ class Connection:
 
     __slots__ = (
         "_app_scope",
+        "_body_size",
         "_client",
         "_cut_short",
         "_ended",
@@ -161,8 +161,9 @@ class Connection:
         self._cut_short: tuple[Exchange, ExchangeResponder] | None = None
         self._refusal: GatewayError | None = None
         self._refused = OPENAI
-        # What is under way; all None between two requests.
+        # What is under way; nothing between two requests.
         self._response: Response | None = None
+        self._body_size = 0
         self._exchange: Exchange | None = None
         self._responder: ExchangeResponder | None = None
         self._upload: ClientUpload | None = None
@@ -248,23 +249,16 @@ class Connection:
         again = True
         while again and not self._gone:
             if requests:
-                request = requests.pop(0)
-                response = self._begin(request)
-                # Not in a coroutine of its own: a stream that is open pays for each.
                 try:
-                    endpoint = endpoints.find(request.method, request.path)
-                    if endpoint is None:
-                        await self._run_app(request, response)
-                    else:
-                        await self._answer(endpoint, request, response)
+                    # Neither in a coroutine of its own nor with the request at hand: a
+                    # stream that is open would pay for both.
+                    await self._answer(requests.pop(0))
                 except trio.Cancelled:
                     if self._exchange is not None and self._responder is not None:
                         self._cut_short = self._exchange, self._responder
                     raise
                 finally:
-                    again = self._end(request, response)
-                    # While we wait for the next one its body must not be kept.
-                    del request, response
+                    again = self._end()
             elif self._refusal is not None:
                 again = await self._answer_refusal(self._refusal)
             else:
@@ -289,15 +283,21 @@ class Connection:
         except GatewayError as error:
             self.refuse(error)
 
-    def _answer(
-        self, endpoint: Endpoint, request: Request, response: Response
-    ) -> Awaitable[None]:
-        """Open the exchange that ``request`` asks for; return what answers it."""
+    def _answer(self, request: Request) -> Awaitable[None]:
+        """Return what answers ``request``; call ``_end`` once it is done."""
+        service = self._service
+        keep_alive = request.keep_alive and not service.draining
+        self._body_size = len(request.body)
+        response = self._response = Response(
+            self._wire, request, keep_alive, service.date, self._client_left
+        )
+        endpoint = endpoints.find(request.method, request.path)
+        if endpoint is None:
+            return self._run_app(request, response)
         if request.incoming is not None:
             self._upload = ClientUpload(self._wire, self._parser, request.incoming)
             response.upload = self._upload
-        gateway = self._service.gateway
-        exchange = self._exchange = gateway.open(
+        exchange = self._exchange = service.gateway.open(
             endpoint,
             request.headers,
             request.body,
@@ -310,29 +310,23 @@ class Connection:
         response.sent_at = request.received_at
         if self._ended:
             self._client_left()
-        return gateway.answer(exchange, responder)
+        return service.gateway.answer(exchange, responder)
 
-    def _begin(self, request: Request) -> Response:
-        service = self._service
-        response = self._response = Response(
-            self._wire,
-            request,
-            request.keep_alive and not service.draining,
-            service.date,
-            self._client_left,
-        )
-        return response
-
-    def _end(self, request: Request, response: Response) -> bool:
-        """Be done with ``request``; return whether the connection can be used again."""
-        service = self._service
+    def _end(self) -> bool:
+        """Be done with a request; return whether the connection can be used again."""
+        service, response = self._service, self._response
         self._response = self._exchange = self._responder = None
-        service.budget.give_back(len(request.body))
+        service.budget.give_back(self._body_size)
         if self._upload is not None:
             self._end_upload(self._upload)
         # The client could not go on: its time begins now.
         self._since = self._parser.phase_since = service.clock()
-        return response.done and response.keep_alive and not service.draining
+        return (
+            response is not None
+            and response.done
+            and response.keep_alive
+            and not service.draining
+        )
 
     def _end_upload(self, upload: ClientUpload) -> None:
         self._upload = None

@@ -175,16 +175,13 @@ class Request:
 class _Head:
     """A header section that was read, but for the length of the body."""
 
-    __slots__ = ("after", "before", "request", "target")
+    __slots__ = ("after", "before", "request")
 
-    def __init__(
-        self, before: bytes, after: bytes, request: Request, target: bytes
-    ) -> None:
+    def __init__(self, before: bytes, after: bytes, request: Request) -> None:
         self.before = before
         """All that stands before the number in ``content-length``."""
         self.after = after
         """All that stands after it."""
-        self.target = target
         # Of its own: neither the body is to be held, nor anybody's changes.
         headers = request.headers.copy()
         self.request = Request(request.method, request.version, headers, True)
@@ -317,6 +314,8 @@ class RequestParser:
         self._llhttp = _NOT_READING
         if between and self._lessons < MAX_LESSONS and len(self.requests) == 1:
             self._learn_head(self.requests[0], data)
+        # Whoever answers the request decides how long its header fields are held.
+        self._begin()
 
     @property
     def arriving(self) -> tuple[bytes, Headers]:
@@ -351,11 +350,7 @@ class RequestParser:
             self.requests[-1].keep_alive = False
             self._last = True
             raise BadRequest("too many pipelined requests")
-        # As ``_begin`` does it.
-        self._headers = {}
-        self._target = b""
-        self._repeats = 0
-        self._raw_size = 0
+        self._begin()
         self.phase = HEADERS
         self.phase_since = math.inf
 
@@ -482,7 +477,7 @@ class RequestParser:
         length = _LENGTH.search(head)
         if length is not None and int(length[1]) == len(request.body):
             before, after = head[: length.start(1)], head[length.end(1) :]
-            self._head = _Head(before, after, request, self._target)
+            self._head = _Head(before, after, request)
 
     def _repeats_head(self, head: _Head, data: Data) -> bool:
         """Take the request in ``data`` if it is whole and repeats all but its body.
@@ -516,7 +511,6 @@ class RequestParser:
         request.path, request.query = known.path, known.query
         request.body = body
         request.received_at = self._clock()
-        self._headers, self._target = headers, head.target
         self.requests.append(request)
         return True
 

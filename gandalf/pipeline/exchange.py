@@ -177,6 +177,16 @@ class Exchange(msgspec.Struct, kw_only=True, eq=False):
         self.dialect = self.endpoint.dialect
         self.id = self.id or self.request_id
 
+    def let_go_of_request(self) -> None:
+        """Hold no longer what is needed only until there is an answer.
+
+        Thousands of streams may be open, each for minutes.
+        """
+        self.headers = {}
+        self.body = b""
+        if self.call is not None:
+            self.call.body = b""
+
     def hang_up(self) -> None:
         """Tell the exchange that its client has left. Synchronous, idempotent."""
         if self.client_left:

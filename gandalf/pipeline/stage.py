@@ -99,6 +99,7 @@ class Pipeline:
             assert reply is not None, "no stage replied: dispatch must come last"  # noqa: S101
             exchange.status = reply.status
             if not isinstance(reply.body, bytes):
+                exchange.let_go_of_request()
                 await responder.begin(reply)
             exchange.end_reason = (
                 EndReason.CLIENT_DISCONNECT

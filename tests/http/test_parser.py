@@ -152,6 +152,7 @@ def test_nothing_is_held_of_a_connections_only_request():
     read(parser, a_post())
 
     assert parser._head is None
+    assert parser.arriving == (b"", {})
 
 
 @pytest.mark.parametrize(

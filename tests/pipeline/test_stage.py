@@ -127,6 +127,27 @@ async def test_what_refused_is_not_settled_but_what_came_before_it_is(notes):
     assert exchange.error is refusing
 
 
+async def test_while_a_stream_is_open_nothing_is_held_of_its_request(notes):
+    exchange = an_exchange()
+    body = exchange.call.body
+    held = []
+
+    class Body:
+        ending = b""
+
+        async def receive(self):
+            await trio.lowlevel.checkpoint()
+            held.append((exchange.headers, exchange.body, exchange.call.body))
+            return b""
+
+    assert body
+    await run(
+        [Step("a", notes, Reply(200, b"text/event-stream", Body()))], notes, exchange
+    )
+
+    assert held == [({}, b"", b"")]
+
+
 async def test_an_answer_that_breaks_off_is_settled_as_incomplete(notes):
     broken = Reply(200, b"text/event-stream", BreakingBody())
     exchange = an_exchange()
