@@ -53,10 +53,11 @@ class ExchangeResponder:
         await self._open_stream(reply.status, reply.content_type)
         exchange = self._exchange
         receive, send = reply.body.receive, self._channel.send
+        clock = trio.lowlevel.current_clock().current_time
         while data := await receive():
-            before = trio.current_time()
+            before = clock()
             await send(data)
-            exchange.client_time += trio.current_time() - before
+            exchange.client_time += clock() - before
 
     def finish(self, reply: Reply) -> Awaitable[None]:
         channel = self._channel
@@ -99,6 +100,7 @@ class ExchangeResponder:
     async def _open_stream(self, status: int, content_type: bytes) -> None:
         if not self.started:
             fields = _content_type(content_type) + _STREAM + self._fields()
+            self._exchange.reply_lines = b""  # Told; a stream may be open for long.
             await self._channel.start(status, fields)
 
     def _fields(self) -> bytes:
