@@ -186,7 +186,7 @@ class RateLimiter:
         self, table: Buckets, key_id: str, per_minute: int, now: int
     ) -> Bucket:
         if len(table) >= self._sweep_at:
-            self._forget_full(now)
+            self._forget_full(now, key_id)
         bucket = table[key_id] = Bucket(per_minute, now)
         return bucket
 
@@ -200,12 +200,14 @@ class RateLimiter:
         bucket.refill(now)
         bucket.add(amount)
 
-    def _forget_full(self, now: int) -> None:
+    def _forget_full(self, now: int, but: str) -> None:
+        """Forget full buckets, ``but`` those of a key that is being taken from."""
         largest = 0
         for table in (self._requests, self._tokens):
             for bucket in table.values():
                 bucket.refill(now)
-            for key_id in [k for k, b in table.items() if b.level == b.capacity]:
+            full = [k for k, b in table.items() if b.level == b.capacity and k != but]
+            for key_id in full:
                 del table[key_id]
             largest = max(largest, len(table))
         # Twice what remains: the sweeps cost a constant for each key that comes.

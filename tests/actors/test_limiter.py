@@ -280,6 +280,21 @@ def test_only_full_buckets_are_forgotten(monkeypatch):
         limiter.take("busy", limits, 0)
 
 
+def test_what_is_taken_counts_also_when_buckets_are_forgotten_meanwhile(monkeypatch):
+    monkeypatch.setattr(limiter_module, "SWEEP_AT", 4)
+    limiter, clock = a_limiter()
+    limiter._sweep_at = 4
+    limiter.take(KEY, Limits(rpm=1), 0)
+    clock.advance(60)
+    for n in range(4):
+        limiter.take(f"other-{n}", Limits(tpm=1), 1)
+
+    limiter.take(KEY, Limits(rpm=1, tpm=10), 1)
+
+    with pytest.raises(RateLimited):
+        limiter.take(KEY, Limits(rpm=1, tpm=10), 1)
+
+
 def test_keys_that_come_and_go_do_not_pile_up():
     limiter, clock = a_limiter()
     for n in range(20_000):
