@@ -5,6 +5,9 @@ lines, a space before the colon, odd or repeated lengths, a length beside chunks
 it lets pass and we do not is refused here, as are requests larger than their limits,
 which are told apart as early as possible: a body that is announced as too large is
 refused before any of it is read.
+
+A client that keeps its connection sends the same header section again and again, but
+for the length of the body. Such a request is compared with the one before, not parsed.
 """
 
 from __future__ import annotations

@@ -6,12 +6,16 @@ field of its own, for Gemini also the URL. Another dialect's field counts for no
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 from gandalf.domain.errors import Unauthenticated
 from gandalf.domain.identity import Identity
 from gandalf.pipeline.exchange import Exchange, Reply
 from gandalf.providers.base import Headers
+
+# As nearly every client writes it: nothing to strip, and one key at the most.
+_usual = re.compile(rb"Bearer ([^ \t,]+)").fullmatch
 
 
 class Keys(Protocol):
@@ -47,7 +51,10 @@ def bearer_token(headers: Headers) -> bytes:
     Raises:
         Unauthenticated: There is none, or not exactly one.
     """
-    field = headers.get(b"authorization", b"").strip(b" \t")
+    field = headers.get(b"authorization", b"")
+    if (usual := _usual(field)) is not None:
+        return usual[1]
+    field = field.strip(b" \t")
     if not field:
         raise Unauthenticated("no api key; send 'Authorization: Bearer gnd_...'")
     scheme, _, token = field.partition(b" ")
