@@ -32,6 +32,7 @@ from gandalf.http.client_wire import ClientWire, nobody
 from gandalf.http.edge_asgi import ASGI, Address, Cycle, scope_of
 from gandalf.http.gateway import Gateway
 from gandalf.http.parser import BodyBudget, Phase, Request, RequestParser
+from gandalf.http.poller import Buffer
 from gandalf.http.responder import (
     SECURITY_HEADERS,
     ExchangeResponder,
@@ -245,13 +246,14 @@ class Connection:
     # Reading and answering by turns.
 
     async def _work(self) -> None:
-        requests = self._parser.requests
+        # What waits in here has no coroutine of its own: each costs every connection.
+        parser, wire = self._parser, self._wire
+        requests = parser.requests
         again = True
         while again and not self._gone:
             if requests:
                 try:
-                    # Neither in a coroutine of its own nor with the request at hand: a
-                    # stream that is open would pay for both.
+                    # The request is not at hand either: the exchange lets go of it.
                     await self._answer(requests.pop(0))
                 except trio.Cancelled:
                     if self._exchange is not None and self._responder is not None:
@@ -262,24 +264,22 @@ class Connection:
             elif self._refusal is not None:
                 again = await self._answer_refusal(self._refusal)
             else:
-                await self._read()
+                if parser.expecting:
+                    parser.expecting = False
+                    wire.push(CONTINUE)
+                try:
+                    self._take(await wire.receive())
+                except trio.ClosedResourceError:
+                    continue  # There is something to do that is more urgent.
         if not self._gone:
             await self._linger()
 
-    async def _read(self) -> None:
-        parser, wire = self._parser, self._wire
-        if parser.expecting:
-            parser.expecting = False
-            wire.push(CONTINUE)
-        try:
-            data = await wire.receive()
-        except trio.ClosedResourceError:
-            return  # There is something to do that is more urgent.
+    def _take(self, data: Buffer) -> None:
         if not data:
             self._gone = True
             return
         try:
-            parser.feed(data)
+            self._parser.feed(data)
         except GatewayError as error:
             self.refuse(error)
 
