@@ -307,7 +307,7 @@ class Connection:
             upload=self._upload,
         )
         responder = self._responder = ExchangeResponder(exchange, response)
-        response.sent_at = request.received_at
+        responder.sent_at = request.received_at
         if self._ended:
             self._client_left()
         return service.gateway.answer(exchange, responder)
@@ -487,7 +487,7 @@ class Connection:
     async def _break_silence(self, responder: ExchangeResponder, now: float) -> None:
         response = self._response
         interval = self._service.settings.keep_alive_interval
-        if response is None or response.done or now < response.sent_at + interval:
+        if response is None or response.done or now < responder.sent_at + interval:
             return
         # The worker must not find a half-written event: nothing waits in there, so
         # nobody else runs before it is complete.

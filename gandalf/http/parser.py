@@ -315,7 +315,7 @@ class RequestParser:
                 self.phase_since = self._clock()
             return
         self._llhttp = _NOT_READING
-        if between and self._lessons < MAX_LESSONS and len(self.requests) == 1:
+        if between and self._lessons <= MAX_LESSONS and len(self.requests) == 1:
             self._learn_head(self.requests[0], data)
         # Whoever answers the request decides how long its header fields are held.
         self._begin()
@@ -466,9 +466,10 @@ class RequestParser:
         Not that of the first: most connections of slow streams have no second one.
         """
         self._lessons += 1
+        self._head = None
         size = len(data) - len(request.body)
         if (
-            self._lessons == 0
+            not 0 < self._lessons <= MAX_LESSONS
             or not request.keep_alive
             or request.incoming is not None
             or b"expect" in request.headers

@@ -37,11 +37,13 @@ MAX_NAMES_BYTES = 2000
 class ExchangeResponder:
     """Sends what the pipeline replies; turns an error into the dialect's own shape."""
 
-    __slots__ = ("_channel", "_exchange")
+    __slots__ = ("_channel", "_exchange", "sent_at")
 
     def __init__(self, exchange: Exchange, channel: Channel) -> None:
         self._exchange = exchange
         self._channel = channel
+        self.sent_at = 0.0
+        """``trio.current_time()`` when a stream's last piece so far was to be sent."""
 
     @property
     def started(self) -> bool:
@@ -55,7 +57,7 @@ class ExchangeResponder:
         receive, send = reply.body.receive, self._channel.send
         clock = trio.lowlevel.current_clock().current_time
         while data := await receive():
-            before = clock()
+            self.sent_at = before = clock()
             await send(data)
             exchange.client_time += clock() - before
 
@@ -95,6 +97,7 @@ class ExchangeResponder:
         if sign_of_life and self._exchange.streaming:
             kind = dialect.STREAM_CONTENT_TYPE if form is None else form.content_type
             await self._open_stream(200, kind)
+            self.sent_at = trio.current_time()
             await self._channel.send(sign_of_life)
 
     async def _open_stream(self, status: int, content_type: bytes) -> None:

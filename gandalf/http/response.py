@@ -54,7 +54,6 @@ class Response:
         "gone",
         "hurried",
         "keep_alive",
-        "sent_at",
         "started",
         "upload",
     )
@@ -84,8 +83,6 @@ class Response:
         """Whether the client has left, so that nothing need be sent any more."""
         self.hurried = False
         """Whether nothing may wait: what the kernel does not take now goes later."""
-        self.sent_at = 0.0
-        """``trio.current_time()`` of the last write of a body that is streamed."""
 
     async def whole(self, status: int, fields: bytes, body: bytes) -> None:
         if self.gone:
@@ -129,7 +126,6 @@ class Response:
     async def send(self, data: bytes) -> None:
         if self.gone or self.done or not data:
             return
-        self.sent_at = trio.current_time()
         # At once, for each step would copy all of the data.
         if self._chunked:
             piece = b"%b%x\r\n%b\r\n" % (self._take_held(), len(data), data)
