@@ -306,6 +306,7 @@ class Connection:
             query=request.query,
             upload=self._upload,
         )
+        exchange.on_let_go = self._give_room_back
         responder = self._responder = ExchangeResponder(exchange, response)
         responder.sent_at = request.received_at
         if self._ended:
@@ -316,7 +317,7 @@ class Connection:
         """Be done with a request; return whether the connection can be used again."""
         service, response = self._service, self._response
         self._response = self._exchange = self._responder = None
-        service.budget.give_back(self._body_size)
+        self._give_room_back()
         if self._upload is not None:
             self._end_upload(self._upload)
         # The client could not go on: its time begins now.
@@ -327,6 +328,11 @@ class Connection:
             and response.keep_alive
             and not service.draining
         )
+
+    def _give_room_back(self) -> None:
+        """Say that the body of the request under way is held no longer. Idempotent."""
+        size, self._body_size = self._body_size, 0
+        self._service.budget.give_back(size)
 
     def _end_upload(self, upload: ClientUpload) -> None:
         self._upload = None

@@ -99,6 +99,9 @@ class Exchange(msgspec.Struct, kw_only=True, eq=False):
     scope: trio.CancelScope = msgspec.field(default_factory=trio.CancelScope)
     """Everything the exchange does runs inside; cancelled when it must stop."""
 
+    on_let_go: Callable[[], object] | None = None
+    """Called if the body is held no longer although the exchange goes on."""
+
     # Of the endpoint: asked for so often that they have places of their own.
     operation: str = ""
     dialect: Dialect = cast(Dialect, None)
@@ -186,6 +189,9 @@ class Exchange(msgspec.Struct, kw_only=True, eq=False):
         self.body = b""
         if self.call is not None:
             self.call.body = b""
+        let_go, self.on_let_go = self.on_let_go, None
+        if let_go is not None:
+            let_go()
 
     def hang_up(self) -> None:
         """Tell the exchange that its client has left. Synchronous, idempotent."""

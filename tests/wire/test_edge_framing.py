@@ -5,12 +5,14 @@ import trio
 
 from tests.wire.edge_server import (
     CHAT,
+    ScriptedBody,
     edge_server,
     get,
     hanging,
     post,
     replying,
     settle_down,
+    streaming,
 )
 
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nhost: gandalf\r\n"
@@ -378,6 +380,25 @@ async def test_a_body_that_memory_cannot_hold_is_shed_before_it_is_sent():
 
         shed = await edge.ask(POST + b"content-length: 200\r\n\r\n")
         assert shed.status == 503
+
+
+async def test_a_body_counts_no_longer_once_its_stream_has_begun():
+    body = ScriptedBody()
+    long = post("/v1/chat/completions", b"x" * 900)
+    async with edge_server(streaming(body), max_body_bytes_total=1000) as edge:
+        first, second = edge.connect(), edge.connect()
+        await first.send(long)
+        await body.give(b"data: 1\n\n")
+        await second.send(long)
+        await settle_down()
+
+        body.end()
+        for client in (first, second):
+            assert (await client.response()).status == 200
+        # And is not given back twice.
+        client = edge.connect()
+        await client.send(POST + b"content-length: 1001\r\n\r\n")
+        assert (await client.response()).status == 503
 
 
 async def test_a_hanging_request_holds_its_body_until_it_is_over():
