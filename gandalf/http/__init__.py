@@ -1,7 +1,7 @@
 """The network on both sides, and the application between.
 
 Towards clients:
-edge                 listeners, accepting in bursts, ending gracefully
+edge                 the listener, accepting in bursts, ending gracefully
 connection           HTTP/1.1 with one client, in one task
 parser               strict requests out of bytes
 response             one answer's header section and framing
@@ -9,6 +9,7 @@ client_wire          one client's socket, plain or through TLS
 client_upload        a request body that is passed on while it arrives
 poller               being told of sockets that can be read, or are gone
 edge_asgi            a request through an ASGI application
+lifespan             telling that application of the beginning and the end
 
 What is asked for:
 endpoints            the URLs that run the pipeline

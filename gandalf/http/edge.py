@@ -1,8 +1,9 @@
-"""The server: listeners, accepting in bursts, sweeping, and the graceful end.
+"""The server: its listener, accepting in bursts, sweeping, and the graceful end.
 
-hypercorn does what it does well: sockets, TLS contexts, the application's lifespan.
-What it does with a connection is replaced, for the speed and for the faults that its
-own handler has (one bad request ends the process, no limit to writing, h2c).
+hypercorn makes the TLS context, and is not imported before one is wanted: it brings
+all of its protocols with it. What it does with a connection is replaced, for the speed
+and for the faults that its own handler has (one bad request ends the process, no limit
+to writing, h2c).
 """
 
 from __future__ import annotations
@@ -13,19 +14,16 @@ import resource
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
 
 import trio
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.config import Config as HypercornConfig
-from hypercorn.trio.lifespan import Lifespan
 
-from gandalf.config import Server
+from gandalf.config import Server, Tls, split_address
 from gandalf.domain.errors import Overloaded
 from gandalf.http.client_wire import UNSENT_BYTES, ClientWire, TlsClientWire
 from gandalf.http.connection import SWEEP_INTERVAL, Connection, Counters, Service
 from gandalf.http.edge_asgi import ASGI
 from gandalf.http.gateway import Gateway
+from gandalf.http.lifespan import lifespan
 from gandalf.http.parser import BodyBudget
 from gandalf.http.poller import poller
 
@@ -63,7 +61,6 @@ async def serve(
         counters: What happened so far is kept up to date here.
         task_status: Started with the URLs that are served, once connections can come.
     """
-    config = hypercorn_config(settings)
     _raise_file_limit(settings.max_connections)
     service = Service(
         app=app,
@@ -71,31 +68,45 @@ async def serve(
         settings=settings,
         counters=counters or Counters(),
         budget=BodyBudget(settings.max_body_bytes_total),
-        scheme="https" if config.ssl_enabled else "http",
+        scheme="http" if settings.tls is None else "https",
     )
-    lifespan = Lifespan(ASGIWrapper(cast(Any, app)), config, service.state)
-    async with trio.open_nursery() as lifespan_nursery:
-        await lifespan_nursery.start(lifespan.handle_lifespan)
-        await lifespan.wait_for_startup()
-        await _Edge(service, config).serve(shutdown_trigger, task_status)
-        await lifespan.wait_for_shutdown()
-        lifespan_nursery.cancel_scope.cancel()
+    tls = None if settings.tls is None else tls_context(settings.tls)
+    async with lifespan(app, service.state):
+        await _Edge(service, tls).serve(shutdown_trigger, task_status)
 
 
-def hypercorn_config(settings: Server) -> HypercornConfig:
-    """Return what hypercorn needs to know to bind, speak TLS and run the lifespan."""
+def tls_context(settings: Tls) -> ssl.SSLContext:
+    """Return what clients are spoken to with: TLS 1.2 at least, and no HTTP/2."""
+    from hypercorn.config import Config as HypercornConfig
+
     config = HypercornConfig()
-    host, _, port = settings.addr.rpartition(":")
-    if not host:
-        host = "[::]" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 asked
-    config.bind = [f"{host}:{port}"]
-    config.backlog = settings.backlog
+    config.certfile = settings.cert_file
+    config.keyfile = settings.key_file
     config.alpn_protocols = ["http/1.1"]
-    config.errorlog = log
-    if settings.tls is not None:
-        config.certfile = settings.tls.cert_file
-        config.keyfile = settings.tls.key_file
-    return config
+    context = config.create_ssl_context()
+    if context is None:
+        raise ValueError("TLS takes a certificate and its key")
+    return context
+
+
+def bind(address: str) -> socket.socket:
+    """Return a socket bound to ``address``; with no host in it, to all there are.
+
+    Raises:
+        OSError: It cannot be had.
+    """
+    host, port = split_address(address)
+    if not host:
+        host = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 asked
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _raise_file_limit(max_connections: int) -> None:
@@ -119,10 +130,9 @@ def _raise_file_limit(max_connections: int) -> None:
 class _Edge:
     """One server, while it runs."""
 
-    def __init__(self, service: Service, config: HypercornConfig) -> None:
+    def __init__(self, service: Service, tls: ssl.SSLContext | None) -> None:
         self._service = service
-        self._config = config
-        self._tls: ssl.SSLContext | None = config.create_ssl_context()
+        self._tls = tls
         self._exhausted = False
 
     async def serve(
@@ -130,39 +140,34 @@ class _Edge:
         shutdown_trigger: Callable[[], Awaitable[object]],
         task_status: trio.TaskStatus[list[str]],
     ) -> None:
-        listeners = self._listen()
+        listener = self._listen()
         poller()  # Its task is of the server, and not of the first connection.
         try:
             async with trio.open_nursery() as nursery:
                 async with trio.open_nursery() as front:
-                    for listener in listeners:
-                        front.start_soon(self._accept, listener, nursery)
+                    front.start_soon(self._accept, listener, nursery)
                     nursery.start_soon(self._sweep)
-                    task_status.started([self._url(each) for each in listeners])
+                    task_status.started([self._url(listener)])
                     await shutdown_trigger()
                     front.cancel_scope.cancel()
-                _close(listeners)
+                listener.close()
                 await self._drain()
                 nursery.cancel_scope.cancel()
         finally:
-            _close(listeners)
+            listener.close()
 
-    def _listen(self) -> list[socket.socket]:
+    def _listen(self) -> socket.socket:
+        settings = self._service.settings
         try:
-            sockets = self._config.create_sockets()
+            listener = bind(settings.addr)
         except OSError as error:
             # As it comes it does not say which address.
-            address = self._service.settings.addr
-            message = f"cannot listen on {address}: {error.strerror or error}"
+            message = f"cannot listen on {settings.addr}: {error.strerror or error}"
             raise OSError(error.errno, message) from error
-        listeners = [*sockets.secure_sockets, *sockets.insecure_sockets]
-        for listener in listeners:
-            # Accepted sockets inherit it.
-            listener.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES
-            )
-            listener.listen(self._config.backlog)
-        return listeners
+        # Accepted sockets inherit it.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        listener.listen(settings.backlog)
+        return listener
 
     def _url(self, listener: socket.socket) -> str:
         host, port = listener.getsockname()[:2]
@@ -252,8 +257,3 @@ class _Edge:
             connection.stop()
         with trio.move_on_after(LAST_WORDS):
             await service.wait_empty()
-
-
-def _close(listeners: list[socket.socket]) -> None:
-    for listener in listeners:
-        listener.close()

@@ -414,8 +414,8 @@ async def test_running_out_of_files_is_survived_counted_and_logged_once(
     listen = edge_module._Edge._listen
 
     def exhausted(self):
-        listeners.extend(map(ExhaustedListener, listen(self)))
-        return listeners
+        listeners.append(ExhaustedListener(listen(self)))
+        return listeners[0]
 
     monkeypatch.setattr(edge_module._Edge, "_listen", exhausted)
     async with edge_server() as edge:
