@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -33,11 +33,12 @@ from gandalf.actors.routes import RouteTable
 from gandalf.actors.supervisor import Actor, supervise
 from gandalf.actors.usage_journal import UsageJournal
 from gandalf.actors.watches import Watches
-from gandalf.http.application import Application
 from gandalf.http.connection import Counters
 from gandalf.http.edge import serve
+from gandalf.http.front import Front
 from gandalf.http.gateway import Gateway
 from gandalf.http.outbox import outbox
+from gandalf.http.system_pages import SystemPages
 from gandalf.http.upstreams import IdleCloser, credentials_of, make_snapshot
 from gandalf.pipeline.authenticate import Authenticate
 from gandalf.pipeline.authorize import Authorize
@@ -193,15 +194,14 @@ class _Gateway:
         )
         self.gateway = Gateway(pipeline)
         self._show_gauges()
-        self.application = Application(
-            self.gateway,
-            keys=self.keys,
-            models=routes,
-            records=RequestRecords(database),
-            health=self,
-            metrics=metrics,
-            current=routes.config,
-        ).build()
+
+        # The pages.
+        self.records = RequestRecords(database)
+        self.system_pages = SystemPages(
+            keys=self.keys, health=self, metrics=metrics, current=routes.config
+        )
+        self.front = Front(self.system_pages, self.application)
+
         self.reloader = Reloader(
             lambda: config.load(path, environ),
             routes,
@@ -274,13 +274,26 @@ class _Gateway:
         task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         await serve(
-            cast(Any, self.application),
+            self.front,
             self.gateway,
             self.settings.server,
             shutdown_trigger=stop.wait,
             counters=self.counters,
             task_status=task_status,
         )
+
+    def application(self) -> Any:  # noqa: ANN401 - a QuartTrio, but to name it loads it
+        """Return the application that declares every endpoint. Takes a while."""
+        from gandalf.http.application import Application
+
+        return Application(
+            self.gateway,
+            system=self.system_pages,
+            keys=self.keys,
+            models=self.routes,
+            records=self.records,
+            current=self.routes.config,
+        ).build()
 
     # Whether requests should be sent here.
 

@@ -18,6 +18,8 @@ spoken               which dialect a URL is spoken to in
 gateway              from a request to its exchange through the pipeline
 responder            one exchange's answer, error or stream, as an HTTP response
 channel              what a response is made through, whoever carries it
+front                what the edge serves beside them, and has Quart loaded for
+system_pages         health and metrics, with Quart and without
 application          every endpoint, declared once (quart-trio)
 pages                who may see which page
 model_pages          the models, as each dialect lists them

@@ -1,7 +1,9 @@
 """Every endpoint, declared once (quart-trio).
 
 Any ASGI server can serve it. Ours sends the endpoints of ``endpoints.RULES`` straight
-into the pipeline, through the same ``Gateway`` that their views here use.
+into the pipeline, through the same ``Gateway`` that their views here use, and answers
+the ``SystemPages`` itself. So nobody imports this module before one of the other pages
+is asked for.
 """
 
 from __future__ import annotations
@@ -25,7 +27,6 @@ from gandalf.domain.errors import (
     MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
-    PermissionDenied,
     RequestTimeout,
 )
 from gandalf.domain.identity import Identity, Permission
@@ -33,24 +34,18 @@ from gandalf.domain.model import Model
 from gandalf.http import endpoints, model_pages
 from gandalf.http.endpoints import RULES
 from gandalf.http.gateway import Gateway, request_id
-from gandalf.http.pages import PREFIX, permissions_for
+from gandalf.http.pages import PREFIX, Keys, identify, permissions_for
 from gandalf.http.quart_exchange import (
     ExchangeConnection,
     ExchangeResponse,
     QuartUpload,
 )
-from gandalf.http.responder import SECURITY_HEADERS, error_headers
+from gandalf.http.responder import SECURITY_HEADERS
 from gandalf.http.spoken import Spoken, spoken_at
-from gandalf.pipeline.authenticate import any_token
+from gandalf.http.system_pages import Asked, Page, SystemPages, error_page, merged
 from gandalf.providers.base import Headers
 
 log = logging.getLogger("gandalf.http")
-
-
-class Keys(Protocol):
-    """Who knows whom a key stands for."""
-
-    def authenticate(self, token: bytes) -> Identity: ...
 
 
 class Models(Protocol):
@@ -68,27 +63,6 @@ class Records(Protocol):
         """Return the record of a request with its attempts, ready for JSON."""
 
 
-class Health(Protocol):
-    """Who knows whether requests should be sent here."""
-
-    @property
-    def ready(self) -> bool: ...
-
-    @property
-    def degraded(self) -> str:
-        """What is not as it should be, though requests are served; or empty."""
-
-
-class PageMetrics(Protocol):
-    """Who counts the pages served, and renders all metrics."""
-
-    def observe_page(
-        self, method: str, path: str, status: int, duration: float
-    ) -> None: ...
-
-    async def scrape(self) -> bytes: ...
-
-
 class Application:
     """The views, and what they need."""
 
@@ -96,19 +70,17 @@ class Application:
         self,
         gateway: Gateway,
         *,
+        system: SystemPages,
         keys: Keys,
         models: Models,
         records: Records,
-        health: Health,
-        metrics: PageMetrics,
         current: Callable[[], config.Config],
     ) -> None:
         self._gateway = gateway
+        self._system = system
         self._keys = keys
         self._models = models
         self._records = records
-        self._health = health
-        self._metrics = metrics
         self._current = current
 
     def build(self) -> QuartTrio:
@@ -130,9 +102,7 @@ class Application:
                 methods=[method],
             )
         pages: dict[str, Callable[..., Awaitable[Response]]] = {
-            "/healthz": self.healthz,
-            "/readyz": self.readyz,
-            "/metrics": self.metrics,
+            **dict.fromkeys(self._system.views, self.system_page),
             "/v1/models": self.list_models,
             "/v1/models/<path:model>": self.get_model,
             "/openai/v1/models": self.list_models,
@@ -231,30 +201,10 @@ class Application:
 
     # The system.
 
-    async def healthz(self) -> Response:
-        return Response("ok", content_type="text/plain")
-
-    async def readyz(self) -> Response:
-        ready = self._health.ready
-        response = Response(
-            "ok" if ready else "not ready",
-            status=200 if ready else 503,
-            content_type="text/plain",
-        )
-        if degraded := self._health.degraded:
-            response.headers["x-gandalf-degraded"] = degraded
-        return response
-
-    async def metrics(self) -> Response:
-        settings = self._current().telemetry.metrics
-        if not settings.enabled:
-            raise NotFound("metrics are disabled")
-        if not settings.public:
-            self._identify(Permission.VIEW_ALL_USAGE)
-        return Response(
-            await self._metrics.scrape(),
-            content_type="text/plain; version=0.0.4; charset=utf-8",
-        )
+    async def system_page(self) -> Response:
+        asked = Asked(request.path, request.query_string, _headers(request))
+        rule = request.url_rule.rule if request.url_rule is not None else ""
+        return _response(await self._system.views[rule](asked))
 
     async def get_request(self, request_id: str) -> Response:
         record = await self._records.find(request_id)
@@ -278,11 +228,11 @@ class Application:
         response.content_length = len(await response.get_data(as_text=False))
         for name, value in SECURITY_HEADERS:
             response.headers[name.decode()] = value.decode()
-        if request.path not in ("/healthz", "/readyz", "/metrics"):
+        if request.path not in self._system.views:
             response.headers["x-request-id"] = request_id(_headers(request))
         duration = trio.current_time() - g.get("began_at", trio.current_time())
         rule = request.url_rule.rule if request.url_rule is not None else "unmatched"
-        self._metrics.observe_page(request.method, rule, response.status_code, duration)
+        self._system.observe(request.method, rule, response.status_code, duration)
         return response
 
     async def _error(self, raised: Exception) -> Response:
@@ -290,14 +240,7 @@ class Application:
         if error is None:
             log.error("page %s failed", request.path, exc_info=raised)
             error = GatewayError()
-        response = Response(
-            _spoken().dialect.error_body(error),
-            status=error.status,
-            content_type="application/json",
-        )
-        for name, value in error_headers(error):
-            response.headers[name.decode()] = value.decode()
-        return response
+        return _response(error_page(error, request.path, _headers(request)))
 
     def _identify(self, *any_of: Permission) -> Identity:
         """Return who is asking, if one of the permissions ``any_of`` is theirs.
@@ -305,15 +248,8 @@ class Application:
         Raises:
             GatewayError: Nobody we know, or none of the permissions is theirs.
         """
-        spoken, headers = _spoken(), _headers(request)
-        url_key = b""
-        if spoken.key_in_query:
-            _, url_key = endpoints.take_key(request.query_string)
-        token = any_token(headers, spoken.key_header, url_key)
-        identity = self._keys.authenticate(token)
-        if not any(identity.may(permission) for permission in any_of):
-            raise PermissionDenied("insufficient permissions")
-        return identity
+        headers = _headers(request)
+        return identify(self._keys, request.path, request.query_string, headers, any_of)
 
 
 def _gateway_error(raised: Exception) -> GatewayError | None:
@@ -337,17 +273,24 @@ def _gateway_error(raised: Exception) -> GatewayError | None:
 
 
 def _headers(request: Request) -> Headers:
-    headers: Headers = {}
-    for name, value in request.headers.items():
-        key, field = name.lower().encode("latin-1"), value.encode("latin-1")
-        headers[key] = headers[key] + b", " + field if key in headers else field
-    return headers
+    return merged(
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in request.headers.items()
+    )
 
 
 def _raw_path(request: Request) -> bytes:
     raw: bytes | None = request.scope.get("raw_path")
     # Some servers leave the query in it, some leave it out altogether.
     return (raw or request.path.encode()).partition(b"?")[0]
+
+
+def _response(page: Page) -> Response:
+    kind = page.content_type.decode()
+    response = Response(page.body, status=page.status, content_type=kind)
+    for name, value in page.headers:
+        response.headers[name.decode()] = value.decode()
+    return response
 
 
 def _json(value: object) -> Response:

@@ -1,4 +1,4 @@
-"""Who may see which page: the permission behind every path that needs one.
+"""Who may see which page: whose a request is, and the permission behind each path.
 
 Deny by default: a path below ``/admin/v1`` that is not listed needs every permission
 there is. Inference endpoints are not here; their pipeline authorizes.
@@ -6,7 +6,14 @@ there is. Inference endpoints are not here; their pipeline authorizes.
 
 from __future__ import annotations
 
-from gandalf.domain.identity import Permission
+from typing import Protocol
+
+from gandalf.domain.errors import PermissionDenied
+from gandalf.domain.identity import Identity, Permission
+from gandalf.http.endpoints import take_key
+from gandalf.http.spoken import spoken_at
+from gandalf.pipeline.authenticate import any_token
+from gandalf.providers.base import Headers
 
 PREFIX = "/admin/v1"
 
@@ -32,6 +39,13 @@ ADMIN_PAGES: dict[str, tuple[tuple[Permission, ...], tuple[Permission, ...]]] = 
     "organizations": ((Permission.MANAGE_ORGS,), (Permission.MANAGE_ORGS,)),
 }
 
+
+class Keys(Protocol):
+    """Who knows whom a key stands for."""
+
+    def authenticate(self, token: bytes) -> Identity: ...
+
+
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -40,3 +54,23 @@ def permissions_for(method: str, path: str) -> tuple[Permission, ...]:
     section = path.removeprefix(PREFIX).strip("/").partition("/")[0]
     reading, changing = ADMIN_PAGES.get(section, ((Permission(255),),) * 2)
     return reading if method in _READING else changing
+
+
+def identify(
+    keys: Keys,
+    path: str,
+    query: bytes,
+    headers: Headers,
+    any_of: tuple[Permission, ...],
+) -> Identity:
+    """Return who asks for the page at ``path``, if one of ``any_of`` is theirs.
+
+    Raises:
+        GatewayError: Nobody we know, or none of the permissions is theirs.
+    """
+    spoken = spoken_at(path, headers)
+    url_key = take_key(query)[1] if spoken.key_in_query else b""
+    identity = keys.authenticate(any_token(headers, spoken.key_header, url_key))
+    if not any(identity.may(permission) for permission in any_of):
+        raise PermissionDenied("insufficient permissions")
+    return identity

@@ -88,12 +88,12 @@ class EdgeAnswer:
 @pytest.fixture(params=["quart", "edge"])
 async def client(request, gateway, nursery):
     if request.param == "quart":
-        yield gateway.application.test_client()
+        yield gateway.application().test_client()
         return
     stop = trio.Event()
     serve_here = partial(
         serve,
-        gateway.application,
+        gateway.front,
         gateway.gateway,
         Server(addr="127.0.0.1:0"),
         shutdown_trigger=stop.wait,
@@ -212,3 +212,31 @@ async def test_a_record_is_for_its_own_key_and_those_who_may_view_all(client):
     record = await seen.get_json()
     assert [a["outcome"] for a in record["attempts"]] == ["served"]
     assert hidden.status_code == 404
+
+
+async def test_nothing_in_the_application_has_a_use_for_its_lifespan(gateway):
+    # Quart is loaded long after the start, and nobody runs it.
+    app = gateway.application()
+
+    assert app.before_serving_funcs == []
+    assert app.after_serving_funcs == []
+    assert app.while_serving_gens == []
+
+
+async def test_the_edge_loads_quart_for_none_of_its_own_pages(gateway, nursery):
+    stop = trio.Event()
+    server = Server(addr="127.0.0.1:0")
+    urls = await nursery.start(
+        partial(
+            serve, gateway.front, gateway.gateway, server, shutdown_trigger=stop.wait
+        )
+    )
+    async with httpx.AsyncClient(base_url=urls[0], trust_env=False) as client:
+        for path in ("/healthz", "/readyz", "/metrics"):
+            response = await client.get(path, headers=bearer(Role.ADMIN))
+            assert response.status_code == 200
+        await client.post("/v1/chat/completions", headers=bearer(), json=CHAT)
+        assert not gateway.front.loaded
+        assert (await client.get("/v1/models", headers=bearer())).status_code == 200
+        assert gateway.front.loaded
+    stop.set()

@@ -46,7 +46,7 @@ def test_the_page_lists_what_runs_the_pipeline_with_its_operation():
 async def test_the_page_lists_every_endpoint_of_the_application(gateway):  # noqa: F811
     served = {
         (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
-        for rule in gateway.application.url_map.iter_rules()
+        for rule in gateway.application().url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }
 

@@ -1,0 +1,120 @@
+"""The ASGI application that the edge serves: Quart's, loaded when somebody asks for it.
+
+Quart and what comes with it take 17 MB and a quarter of a second, and most gateways
+are never asked for a page of its. So the first request for one has it loaded, in a
+thread; it and those after it wait, and nobody else does. Health and metrics, which
+somebody asks for all the time, are answered here, by the same functions.
+
+Quart's own lifespan is not run: nothing in our application has any use for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+# Importing takes a thread: it would hold up everybody for as long as it takes.
+from trio.to_thread import run_sync as run_in_thread  # noqa: TID251
+
+from gandalf.domain.errors import GatewayError
+from gandalf.http.edge_asgi import ASGI, Receive, Send
+from gandalf.http.responder import SECURITY_HEADERS
+from gandalf.http.system_pages import (
+    Asked,
+    Page,
+    SystemPages,
+    View,
+    error_page,
+    merged,
+)
+
+log = logging.getLogger("gandalf.http")
+
+Scope = dict[str, Any]
+
+
+class Front:
+    """Answers the system's pages, and passes everything else on.
+
+    Args:
+        system: The pages that are answered here.
+        load: Returns the application behind it. Blocking: called in a thread.
+    """
+
+    def __init__(self, system: SystemPages, load: Callable[[], ASGI]) -> None:
+        self._system = system
+        self._load = load
+        self._app: ASGI | None = None
+        self._arriving: trio.Event | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request of any ASGI server's, or follow its lifespan."""
+        if scope["type"] == "lifespan":
+            await _follow_lifespan(receive, send)
+            return
+        view = self._system.views.get(scope["path"])
+        if view is not None and scope.get("method") in ("GET", "HEAD"):
+            await self._answer(view, scope, send)
+        else:
+            app = await self._application()
+            await app(scope, receive, send)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the application is there."""
+        return self._app is not None
+
+    async def _application(self) -> ASGI:
+        """Return the application, once it is loaded. If that fails, the next may try.
+
+        Who is cancelled meanwhile leaves only when the thread is done.
+        """
+        while self._app is None:
+            if self._arriving is not None:
+                await self._arriving.wait()
+                continue
+            arriving = self._arriving = trio.Event()
+            try:
+                self._app = await run_in_thread(
+                    self._load, limiter=trio.CapacityLimiter(1)
+                )
+            finally:
+                self._arriving = None
+                arriving.set()
+        return self._app
+
+    async def _answer(self, view: View, scope: Scope, send: Send) -> None:
+        began = trio.current_time()
+        path, method = scope["path"], scope["method"]
+        asked = Asked(path, scope["query_string"], merged(scope["headers"]))
+        try:
+            page = await view(asked)
+        except GatewayError as error:
+            page = error_page(error, path, asked.headers)
+        except Exception:
+            log.exception("page %s failed", path)
+            page = error_page(GatewayError(), path, asked.headers)
+        self._system.observe(method, path, page.status, trio.current_time() - began)
+        await _send(page, send)
+
+
+async def _send(page: Page, send: Send) -> None:
+    headers = [
+        (b"content-type", page.content_type),
+        (b"content-length", b"%d" % len(page.body)),
+        *page.headers,
+        *SECURITY_HEADERS,
+    ]
+    await send(
+        {"type": "http.response.start", "status": page.status, "headers": headers}
+    )
+    await send({"type": "http.response.body", "body": page.body})
+
+
+async def _follow_lifespan(receive: Receive, send: Send) -> None:
+    for _ in ("startup", "shutdown"):
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
