@@ -35,6 +35,10 @@ log = logging.getLogger("gandalf.storage")
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
+# Pages of the file that a connection keeps, in KiB. The system keeps them too, and half
+# of SQLite's own 2000 costs nothing where rows are appended; a quarter costs a tenth.
+CACHE_KIB = 1000
+
 # A connection that failed in one of these ways may stay broken after the cause is gone
 # (opened read-only, a WAL index that was lost), so the next use opens a new one.
 _OPEN_AGAIN = (
@@ -90,6 +94,7 @@ class _Session:
         )
         try:
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             self._prepare(connection)
         except BaseException:
             connection.close()
