@@ -28,7 +28,6 @@ from gandalf.providers.credentials import (
 )
 from gandalf.providers.openai import OpenAI
 from gandalf.providers.presets import Preset
-from gandalf.providers.simulated import Simulated
 
 
 class Row(NamedTuple):
@@ -129,6 +128,8 @@ def _preset(config: ProviderConfig, _: Credential[Any] | None) -> Provider:
 
 
 def _simulated(config: ProviderConfig, _: Credential[Any] | None) -> Provider:
+    from gandalf.providers.simulated import Simulated
+
     return Simulated(config)
 
 
