@@ -3,7 +3,9 @@
 Quart and what comes with it take 17 MB and a quarter of a second, and most gateways
 are never asked for a page of its. So the first request for one has it loaded, in a
 thread; it and those after it wait, and nobody else does. Health and metrics, which
-somebody asks for all the time, are answered here, by the same functions.
+somebody asks for all the time, are answered here, by the same functions; and so is who
+looks where nothing has ever been, as everybody on the internet does (``/``,
+``/favicon.ico``).
 
 Quart's own lifespan is not run: nothing in our application has any use for it.
 """
@@ -19,8 +21,10 @@ import trio
 # Importing takes a thread: it would hold up everybody for as long as it takes.
 from trio.to_thread import run_sync as run_in_thread  # noqa: TID251
 
-from gandalf.domain.errors import GatewayError
+from gandalf.domain.errors import GatewayError, NotFound
 from gandalf.http.edge_asgi import ASGI, Receive, Send
+from gandalf.http.gateway import request_id
+from gandalf.http.pages import SECTIONS
 from gandalf.http.responder import SECURITY_HEADERS
 from gandalf.http.system_pages import (
     Asked,
@@ -46,6 +50,7 @@ class Front:
 
     def __init__(self, system: SystemPages, load: Callable[[], ASGI]) -> None:
         self._system = system
+        self._sections = SECTIONS.union(path[1:] for path in system.views)
         self._load = load
         self._app: ASGI | None = None
         self._arriving: trio.Event | None = None
@@ -58,6 +63,8 @@ class Front:
         view = self._system.views.get(scope["path"])
         if view is not None and scope.get("method") in ("GET", "HEAD"):
             await self._answer(view, scope, send)
+        elif self._leads_nowhere(scope):
+            await self._refuse(scope, send)
         else:
             app = await self._application()
             await app(scope, receive, send)
@@ -99,6 +106,23 @@ class Front:
             page = error_page(GatewayError(), path, asked.headers)
         self._system.observe(method, path, page.status, trio.current_time() - began)
         await _send(page, send)
+
+    def _leads_nowhere(self, scope: Scope) -> bool:
+        """Whether a path begins as none of the application's does."""
+        path: str = scope["path"]
+        if scope["type"] != "http" or scope.get("root_path"):
+            return False
+        # Of several slashes at the beginning Quart makes one.
+        if not path.startswith("/") or path.startswith("//"):
+            return False
+        return path.split("/", 2)[1] not in self._sections
+
+    async def _refuse(self, scope: Scope, send: Send) -> None:
+        path, headers = scope["path"], merged(scope["headers"])
+        page = error_page(NotFound(f"there is no {path}"), path, headers)
+        own = (b"x-request-id", request_id(headers).encode())
+        self._system.observe(scope["method"], "unmatched", page.status, 0.0)
+        await _send(page._replace(headers=[*page.headers, own]), send)
 
 
 async def _send(page: Page, send: Send) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from gandalf.domain.errors import PermissionDenied
 from gandalf.domain.identity import Identity, Permission
-from gandalf.http.endpoints import take_key
+from gandalf.http.endpoints import RULES, take_key
 from gandalf.http.spoken import spoken_at
 from gandalf.pipeline.authenticate import any_token
 from gandalf.providers.base import Headers
@@ -38,6 +38,12 @@ ADMIN_PAGES: dict[str, tuple[tuple[Permission, ...], tuple[Permission, ...]]] = 
     "routes": ((Permission.MANAGE_ROUTES,), (Permission.MANAGE_ROUTES,)),
     "organizations": ((Permission.MANAGE_ORGS,), (Permission.MANAGE_ORGS,)),
 }
+
+
+SECTIONS = frozenset(
+    pattern.split("/")[1] for pattern in (PREFIX, *(rule.pattern for rule in RULES))
+)
+"""What the paths of all pages and endpoints begin with, but for the system's pages."""
 
 
 class Keys(Protocol):

@@ -15,7 +15,7 @@ from gandalf.config import RouteTarget as To
 from gandalf.domain.identity import ROLE_PERMISSIONS, Role
 from gandalf.domain.secret import Secret
 from gandalf.http.edge import serve
-from gandalf.http.pages import ADMIN_PAGES
+from gandalf.http.pages import ADMIN_PAGES, SECTIONS
 from gandalf.storage import database as storage
 from gandalf.storage.keys import KeyStore
 
@@ -131,6 +131,7 @@ async def test_models_are_those_that_the_key_may_use(client):
     ("method", "path", "status"),
     [
         ("GET", "/nowhere", 404),
+        ("GET", "/v1/nowhere", 404),
         ("DELETE", "/v1/models", 405),
         ("GET", "/v1/models", 401),
         ("GET", "/metrics", 401),
@@ -223,6 +224,13 @@ async def test_nothing_in_the_application_has_a_use_for_its_lifespan(gateway):
     assert app.while_serving_gens == []
 
 
+async def test_every_page_is_where_the_front_lets_people_look(gateway):
+    rules = [rule.rule for rule in gateway.application().url_map.iter_rules()]
+    first = {rule.split("/")[1] for rule in rules}
+
+    assert first == SECTIONS | {path[1:] for path in gateway.system_pages.views}
+
+
 async def test_the_edge_loads_quart_for_none_of_its_own_pages(gateway, nursery):
     stop = trio.Event()
     server = Server(addr="127.0.0.1:0")
@@ -235,6 +243,7 @@ async def test_the_edge_loads_quart_for_none_of_its_own_pages(gateway, nursery):
         for path in ("/healthz", "/readyz", "/metrics"):
             response = await client.get(path, headers=bearer(Role.ADMIN))
             assert response.status_code == 200
+        assert (await client.get("/favicon.ico")).status_code == 404
         await client.post("/v1/chat/completions", headers=bearer(), json=CHAT)
         assert not gateway.front.loaded
         assert (await client.get("/v1/models", headers=bearer())).status_code == 200

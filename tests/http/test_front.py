@@ -125,7 +125,7 @@ async def test_the_application_is_loaded_once_and_in_a_thread(loading):
     async with edge_server(app=front) as edge:
         clients = [edge.connect() for _ in range(3)]
         for client in clients:
-            await client.send(get("/other"))
+            await client.send(get("/v1/other"))
         await eventually(lambda: loading.threads)
         # Nobody else waits for it.
         assert (await edge.ask(get("/page"))).status == 200
@@ -133,7 +133,7 @@ async def test_the_application_is_loaded_once_and_in_a_thread(loading):
         loading.may_end.set()
 
         for client in clients:
-            assert (await client.response()).body == b"GET /other? "
+            assert (await client.response()).body == b"GET /v1/other? "
         assert (await edge.ask(post("/page", b"x"))).body == b"POST /page? x"
     assert front.loaded
     assert len(loading.threads) == 1
@@ -144,24 +144,24 @@ async def test_what_cannot_be_loaded_is_tried_again_and_costs_that_page_only():
     loading = Loading(ImportError("no such thing"))
     loading.may_end.set()
     async with edge_server(app=Front(SystemPages(), loading)) as edge:
-        first = await edge.ask(get("/other"))
-        second = await edge.ask(get("/other"))
+        first = await edge.ask(get("/v1/other"))
+        second = await edge.ask(get("/v1/other"))
 
     assert first.status == 500
-    assert second.body == b"GET /other? "
+    assert second.body == b"GET /v1/other? "
 
 
 async def test_a_client_that_leaves_while_it_is_loaded_spoils_it_for_nobody(loading):
     front = Front(SystemPages(), loading)
     async with edge_server(app=front) as edge:
         client = edge.connect()
-        await client.send(get("/other"))
+        await client.send(get("/v1/other"))
         await eventually(lambda: loading.threads)
         client.close()
         await trio.testing.wait_all_tasks_blocked()
         loading.may_end.set()
 
-        assert (await edge.ask(get("/other"))).body == b"GET /other? "
+        assert (await edge.ask(get("/v1/other"))).body == b"GET /v1/other? "
     assert len(loading.threads) == 1
 
 
@@ -170,10 +170,42 @@ async def test_stopping_while_it_is_loaded_waits_for_the_thread(loading):
         app=Front(SystemPages(), loading), shutdown_timeout=0.01
     ) as edge:
         client = edge.connect()
-        await client.send(get("/other"))
+        await client.send(get("/v1/other"))
         await eventually(lambda: loading.threads)
         edge.stop.set()
         await trio.sleep(0.05)
         assert not edge.stopped.is_set()
         loading.may_end.set()
         await eventually(edge.stopped.is_set)
+
+
+@pytest.mark.parametrize("path", ["/", "/favicon.ico", "/.env", "/v2/models", "/%2e"])
+async def test_where_nothing_has_ever_been_nothing_is_loaded(path):
+    system = SystemPages(page=ok)
+    async with edge_server(app=Front(system, never)) as edge:
+        for method in (b"GET", b"POST"):
+            asked = get(path, b"x-request-id: mine\r\n").replace(b"GET", method, 1)
+            response = await edge.ask(asked)
+            assert response.status == 404
+            assert response.headers[b"x-request-id"] == b"mine"
+            assert response.error["code"] == "not_found"
+    assert system.observed == [("GET", "unmatched", 404), ("POST", "unmatched", 404)]
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "//", "//v1", "/admin/v1/x", "/page/"])
+async def test_where_there_may_be_something_the_application_is_asked(path):
+    async with edge_server(app=Front(SystemPages(page=ok), lambda: telling_page)) as e:
+        assert (await e.ask(get(path))).body == f"GET {path}? ".encode()
+
+
+async def test_below_a_path_of_another_server_the_application_is_asked():
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(scope["path"])
+
+    front = Front(SystemPages(), lambda: app)
+    scope = {"type": "http", "method": "GET", "query_string": b"", "headers": []}
+    await front(scope | {"path": "/ours/v1", "root_path": "/ours"}, None, None)
+
+    assert seen == ["/ours/v1"]
