@@ -37,6 +37,7 @@ from gandalf.http.connection import Counters
 from gandalf.http.edge import serve
 from gandalf.http.front import Front
 from gandalf.http.gateway import Gateway
+from gandalf.http.model_views import ModelViews
 from gandalf.http.outbox import outbox
 from gandalf.http.system_pages import SystemPages
 from gandalf.http.upstreams import IdleCloser, credentials_of, make_snapshot
@@ -200,7 +201,8 @@ class _Gateway:
         self.system_pages = SystemPages(
             keys=self.keys, health=self, metrics=metrics, current=routes.config
         )
-        self.front = Front(self.system_pages, self.application)
+        self.model_views = ModelViews(self.keys, routes)
+        self.front = Front(self.system_pages, self.model_views.views, self.application)
 
         self.reloader = Reloader(
             lambda: config.load(path, environ),
@@ -289,8 +291,8 @@ class _Gateway:
         return Application(
             self.gateway,
             system=self.system_pages,
+            models=self.model_views,
             keys=self.keys,
-            models=self.routes,
             records=self.records,
             current=self.routes.config,
         ).build()

@@ -19,7 +19,9 @@ gateway              from a request to its exchange through the pipeline
 responder            one exchange's answer, error or stream, as an HTTP response
 channel              what a response is made through, whoever carries it
 front                what the edge serves beside them, and has Quart loaded for
-system_pages         health and metrics, with Quart and without
+page                 a page with Quart and without
+system_pages         health and metrics
+model_views          the lists of models
 application          every endpoint, declared once (quart-trio)
 pages                who may see which page
 model_pages          the models, as each dialect lists them

@@ -2,8 +2,8 @@
 
 Any ASGI server can serve it. Ours sends the endpoints of ``endpoints.RULES`` straight
 into the pipeline, through the same ``Gateway`` that their views here use, and answers
-the ``SystemPages`` itself. So nobody imports this module before one of the other pages
-is asked for.
+health, metrics and lists of models itself (``front``), by the same functions. So nobody
+imports this module before one of the other pages is asked for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from quart import Request, Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from gandalf import __version__, config
+from gandalf import config
 from gandalf.dialects.ollama import pages as ollama_pages
 from gandalf.dialects.registry import ANTHROPIC, GEMINI
 from gandalf.domain.errors import (
@@ -30,10 +30,11 @@ from gandalf.domain.errors import (
     RequestTimeout,
 )
 from gandalf.domain.identity import Identity, Permission
-from gandalf.domain.model import Model
 from gandalf.http import endpoints, model_pages
 from gandalf.http.endpoints import RULES
 from gandalf.http.gateway import Gateway, request_id
+from gandalf.http.model_views import ModelViews
+from gandalf.http.page import Asked, Page, error_page, merged
 from gandalf.http.pages import PREFIX, Keys, identify, permissions_for
 from gandalf.http.quart_exchange import (
     ExchangeConnection,
@@ -42,18 +43,10 @@ from gandalf.http.quart_exchange import (
 )
 from gandalf.http.responder import SECURITY_HEADERS
 from gandalf.http.spoken import Spoken, spoken_at
-from gandalf.http.system_pages import Asked, Page, SystemPages, error_page, merged
+from gandalf.http.system_pages import SystemPages
 from gandalf.providers.base import Headers
 
 log = logging.getLogger("gandalf.http")
-
-
-class Models(Protocol):
-    """Who knows which models there are for a key."""
-
-    def models_for(self, identity: Identity) -> list[str]: ...
-
-    def describe(self, alias: str) -> Model: ...
 
 
 class Records(Protocol):
@@ -71,15 +64,16 @@ class Application:
         gateway: Gateway,
         *,
         system: SystemPages,
+        models: ModelViews,
         keys: Keys,
-        models: Models,
         records: Records,
         current: Callable[[], config.Config],
     ) -> None:
         self._gateway = gateway
         self._system = system
-        self._keys = keys
         self._models = models
+        self._keys = keys
+        self._views = system.views | models.views
         self._records = records
         self._current = current
 
@@ -102,17 +96,10 @@ class Application:
                 methods=[method],
             )
         pages: dict[str, Callable[..., Awaitable[Response]]] = {
-            **dict.fromkeys(self._system.views, self.system_page),
-            "/v1/models": self.list_models,
+            **dict.fromkeys(self._views, self.page),
             "/v1/models/<path:model>": self.get_model,
-            "/openai/v1/models": self.list_models,
             "/openai/v1/models/<path:model>": self.get_model,
-            "/openai/models": self.list_models,
-            "/v1beta/models": self.list_gemini_models,
             "/v1beta/models/<path:model>": self.get_gemini_model,
-            "/api/tags": self.list_ollama_models,
-            "/api/ps": self.list_running_ollama_models,
-            "/api/version": self.ollama_version,
             "/admin/v1/requests/<request_id>": self.get_request,
         }
         for page, view in pages.items():
@@ -148,63 +135,27 @@ class Application:
         )
         return ExchangeResponse(self._gateway, exchange, server.keep_alive_interval)
 
-    # Models.
+    # Pages.
 
-    async def list_models(self) -> Response:
-        models, dialect = self._usable_models(), _spoken().dialect
-        if dialect is ANTHROPIC:
-            return _json(model_pages.anthropic_list(models))
-        if dialect is GEMINI:
-            return _json(model_pages.gemini_list(models))
-        return _json(model_pages.openai_list(models))
+    async def page(self) -> Response:
+        rule = request.url_rule.rule if request.url_rule is not None else ""
+        return _response(await self._views[rule](_asked()))
 
     async def get_model(self, model: str) -> Response:
-        found, dialect = self._usable_model(model), _spoken().dialect
+        found, dialect = self._models.usable(_asked(), model), _spoken().dialect
         if dialect is ANTHROPIC:
             return _json(model_pages.anthropic_model(found))
         if dialect is GEMINI:
             return _json(model_pages.gemini_model(found))
         return _json(model_pages.openai_model(found))
 
-    async def list_gemini_models(self) -> Response:
-        return _json(model_pages.gemini_list(self._usable_models()))
-
     async def get_gemini_model(self, model: str) -> Response:
-        return _json(model_pages.gemini_model(self._usable_model(model)))
-
-    async def list_ollama_models(self) -> Response:
-        return _raw_json(ollama_pages.render_tags(self._usable_names()))
-
-    async def list_running_ollama_models(self) -> Response:
-        self._identify(Permission.USE_MODELS)
-        return _json({"models": []})
+        return _json(model_pages.gemini_model(self._models.usable(_asked(), model)))
 
     async def show_ollama_model(self) -> Response:
         body: bytes = await request.get_data(as_text=False)  # type: ignore[assignment] # it is bytes
-        model = ollama_pages.read_show(body)
-        return _raw_json(ollama_pages.render_show(self._usable_model(model)))
-
-    async def ollama_version(self) -> Response:
-        self._identify(Permission.USE_MODELS)
-        return _raw_json(ollama_pages.render_version(__version__))
-
-    def _usable_names(self) -> list[str]:
-        return self._models.models_for(self._identify(Permission.USE_MODELS))
-
-    def _usable_models(self) -> list[Model]:
-        return list(map(self._models.describe, self._usable_names()))
-
-    def _usable_model(self, name: str) -> Model:
-        if name not in self._usable_names():
-            raise NotFound(f"no model {name!r} here", code="model_not_found")
-        return self._models.describe(name)
-
-    # The system.
-
-    async def system_page(self) -> Response:
-        asked = Asked(request.path, request.query_string, _headers(request))
-        rule = request.url_rule.rule if request.url_rule is not None else ""
-        return _response(await self._system.views[rule](asked))
+        model = self._models.usable(_asked(), ollama_pages.read_show(body))
+        return _raw_json(ollama_pages.render_show(model))
 
     async def get_request(self, request_id: str) -> Response:
         record = await self._records.find(request_id)
@@ -220,7 +171,7 @@ class Application:
         g.began_at = trio.current_time()
         if request.path.startswith(f"{PREFIX}/"):
             allowed = permissions_for(request.method, request.path)
-            g.identity = self._identify(*allowed)
+            g.identity = identify(self._keys, *_asked(), allowed)
 
     async def _end(self, response: Response) -> Response:
         if isinstance(response, ExchangeResponse):
@@ -242,15 +193,6 @@ class Application:
             error = GatewayError()
         return _response(error_page(error, request.path, _headers(request)))
 
-    def _identify(self, *any_of: Permission) -> Identity:
-        """Return who is asking, if one of the permissions ``any_of`` is theirs.
-
-        Raises:
-            GatewayError: Nobody we know, or none of the permissions is theirs.
-        """
-        headers = _headers(request)
-        return identify(self._keys, request.path, request.query_string, headers, any_of)
-
 
 def _gateway_error(raised: Exception) -> GatewayError | None:
     """Return what ``raised`` means for the client; None if it is a bug."""
@@ -270,6 +212,10 @@ def _gateway_error(raised: Exception) -> GatewayError | None:
     if raised.code is not None and raised.code < 500:
         return BadRequest(raised.description or raised.name)
     return None
+
+
+def _asked() -> Asked:
+    return Asked(request.path, request.query_string, _headers(request))
 
 
 def _headers(request: Request) -> Headers:

@@ -2,10 +2,10 @@
 
 Quart and what comes with it take 17 MB and a quarter of a second, and most gateways
 are never asked for a page of its. So the first request for one has it loaded, in a
-thread; it and those after it wait, and nobody else does. Health and metrics, which
-somebody asks for all the time, are answered here, by the same functions; and so is who
-looks where nothing has ever been, as everybody on the internet does (``/``,
-``/favicon.ico``).
+thread; it and those after it wait, and nobody else does. What somebody asks for all the
+time, health, metrics and the lists of models, is answered here, by the same functions;
+and so is who looks where nothing has ever been, as everybody on the internet does
+(``/``, ``/favicon.ico``).
 
 Quart's own lifespan is not run: nothing in our application has any use for it.
 """
@@ -13,7 +13,7 @@ Quart's own lifespan is not run: nothing in our application has any use for it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import trio
@@ -24,16 +24,10 @@ from trio.to_thread import run_sync as run_in_thread  # noqa: TID251
 from gandalf.domain.errors import GatewayError, NotFound
 from gandalf.http.edge_asgi import ASGI, Receive, Send
 from gandalf.http.gateway import request_id
+from gandalf.http.page import Asked, Page, View, error_page, merged
 from gandalf.http.pages import SECTIONS
 from gandalf.http.responder import SECURITY_HEADERS
-from gandalf.http.system_pages import (
-    Asked,
-    Page,
-    SystemPages,
-    View,
-    error_page,
-    merged,
-)
+from gandalf.http.system_pages import SystemPages
 
 log = logging.getLogger("gandalf.http")
 
@@ -41,15 +35,19 @@ Scope = dict[str, Any]
 
 
 class Front:
-    """Answers the system's pages, and passes everything else on.
+    """Answers the pages that are functions, and passes everything else on.
 
     Args:
-        system: The pages that are answered here.
+        system: The system's pages. They carry no request id.
+        others: More of them, by path.
         load: Returns the application behind it. Blocking: called in a thread.
     """
 
-    def __init__(self, system: SystemPages, load: Callable[[], ASGI]) -> None:
+    def __init__(
+        self, system: SystemPages, others: Mapping[str, View], load: Callable[[], ASGI]
+    ) -> None:
         self._system = system
+        self._views = {**system.views, **others}
         self._sections = SECTIONS.union(path[1:] for path in system.views)
         self._load = load
         self._app: ASGI | None = None
@@ -60,11 +58,12 @@ class Front:
         if scope["type"] == "lifespan":
             await _follow_lifespan(receive, send)
             return
-        view = self._system.views.get(scope["path"])
+        path = scope["path"]
+        view = self._views.get(path)
         if view is not None and scope.get("method") in ("GET", "HEAD"):
-            await self._answer(view, scope, send)
+            await self._answer(view, path, scope, send)
         elif self._leads_nowhere(scope):
-            await self._refuse(scope, send)
+            await self._answer(_nowhere, "unmatched", scope, send)
         else:
             app = await self._application()
             await app(scope, receive, send)
@@ -93,9 +92,9 @@ class Front:
                 arriving.set()
         return self._app
 
-    async def _answer(self, view: View, scope: Scope, send: Send) -> None:
+    async def _answer(self, view: View, rule: str, scope: Scope, send: Send) -> None:
         began = trio.current_time()
-        path, method = scope["path"], scope["method"]
+        path = scope["path"]
         asked = Asked(path, scope["query_string"], merged(scope["headers"]))
         try:
             page = await view(asked)
@@ -104,7 +103,11 @@ class Front:
         except Exception:
             log.exception("page %s failed", path)
             page = error_page(GatewayError(), path, asked.headers)
-        self._system.observe(method, path, page.status, trio.current_time() - began)
+        if path not in self._system.views:
+            own = (b"x-request-id", request_id(asked.headers).encode())
+            page = page._replace(headers=[*page.headers, own])
+        duration = trio.current_time() - began
+        self._system.observe(scope["method"], rule, page.status, duration)
         await _send(page, send)
 
     def _leads_nowhere(self, scope: Scope) -> bool:
@@ -117,12 +120,9 @@ class Front:
             return False
         return path.split("/", 2)[1] not in self._sections
 
-    async def _refuse(self, scope: Scope, send: Send) -> None:
-        path, headers = scope["path"], merged(scope["headers"])
-        page = error_page(NotFound(f"there is no {path}"), path, headers)
-        own = (b"x-request-id", request_id(headers).encode())
-        self._system.observe(scope["method"], "unmatched", page.status, 0.0)
-        await _send(page._replace(headers=[*page.headers, own]), send)
+
+async def _nowhere(asked: Asked) -> Page:
+    raise NotFound(f"there is no {asked.path}")
 
 
 async def _send(page: Page, send: Send) -> None:

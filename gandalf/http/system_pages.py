@@ -1,22 +1,15 @@
-"""The pages that every deployment asks for every few seconds: health and metrics.
-
-Both ways of serving them come here: the Quart application, which declares them, and
-``gandalf.http.front``, which answers them without loading it.
-"""
+"""The pages that every deployment asks for every few seconds: health and metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from gandalf import config
-from gandalf.domain.errors import GatewayError, NotFound
+from gandalf.domain.errors import NotFound
 from gandalf.domain.identity import Permission
-from gandalf.http.channel import HeaderList
+from gandalf.http.page import Asked, Page, View
 from gandalf.http.pages import Keys, identify
-from gandalf.http.responder import error_headers
-from gandalf.http.spoken import spoken_at
-from gandalf.providers.base import Headers
 
 
 class Health(Protocol):
@@ -38,27 +31,6 @@ class PageMetrics(Protocol):
     ) -> None: ...
 
     async def scrape(self) -> bytes: ...
-
-
-class Page(NamedTuple):
-    """What a page answers."""
-
-    status: int
-    content_type: bytes
-    body: bytes
-    headers: HeaderList = ()
-    """Those that are the page's own."""
-
-
-class Asked(NamedTuple):
-    """What of a request a page looks at."""
-
-    path: str
-    query: bytes
-    headers: Headers
-
-
-View = Callable[[Asked], Awaitable[Page]]
 
 
 class SystemPages:
@@ -113,19 +85,3 @@ class SystemPages:
             identify(self._keys, *asked, (Permission.VIEW_ALL_USAGE,))
         body = await self._metrics.scrape()
         return Page(200, b"text/plain; version=0.0.4; charset=utf-8", body)
-
-
-def error_page(error: GatewayError, path: str, headers: Headers) -> Page:
-    """Return what tells whoever asked for ``path`` of ``error``, in their dialect."""
-    dialect = spoken_at(path, headers).dialect
-    body = dialect.error_body(error)
-    return Page(error.status, b"application/json", body, error_headers(error))
-
-
-def merged(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Return header fields by their lower-case names, each with all of its values."""
-    headers: Headers = {}
-    for name, value in fields:
-        key = name.lower()
-        headers[key] = headers[key] + b", " + value if key in headers else value
-    return headers

@@ -244,8 +244,11 @@ async def test_the_edge_loads_quart_for_none_of_its_own_pages(gateway, nursery):
             response = await client.get(path, headers=bearer(Role.ADMIN))
             assert response.status_code == 200
         assert (await client.get("/favicon.ico")).status_code == 404
+        for path in gateway.model_views.views:
+            assert (await client.get(path, headers=bearer())).status_code == 200
         await client.post("/v1/chat/completions", headers=bearer(), json=CHAT)
         assert not gateway.front.loaded
-        assert (await client.get("/v1/models", headers=bearer())).status_code == 200
+        response = await client.get("/v1/models/fast", headers=bearer())
+        assert response.status_code == 200
         assert gateway.front.loaded
     stop.set()

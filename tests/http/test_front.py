@@ -8,7 +8,7 @@ import trio.testing
 
 from gandalf.domain.errors import NotFound
 from gandalf.http.front import Front
-from gandalf.http.system_pages import Page
+from gandalf.http.page import Page
 from tests.wire.edge_server import edge_server, eventually, get, post, telling_page
 
 
@@ -65,7 +65,7 @@ def loading():
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
 async def test_a_system_page_is_answered_without_loading_anything(method):
     system = SystemPages(page=ok)
-    async with edge_server(app=Front(system, never)) as edge:
+    async with edge_server(app=Front(system, {}, never)) as edge:
         client = edge.connect()
         await client.send(get("/page?a=b").replace(b"GET", method, 1))
         response = await client.response(head_only=method == b"HEAD")
@@ -80,7 +80,7 @@ async def test_a_system_page_is_answered_without_loading_anything(method):
 
 async def test_an_error_of_a_system_page_is_told_in_the_clients_dialect():
     system = SystemPages(page=missing)
-    async with edge_server(app=Front(system, never)) as edge:
+    async with edge_server(app=Front(system, {}, never)) as edge:
         response = await edge.ask(get("/page"))
         other = await edge.ask(get("/page", b"anthropic-version: 1\r\n"))
 
@@ -92,7 +92,7 @@ async def test_an_error_of_a_system_page_is_told_in_the_clients_dialect():
 
 async def test_a_bug_in_a_system_page_is_a_500_that_tells_nothing(caplog):
     system = SystemPages(page=broken)
-    async with edge_server(app=Front(system, never)) as edge:
+    async with edge_server(app=Front(system, {}, never)) as edge:
         response = await edge.ask(get("/page"))
 
     assert response.status == 500
@@ -113,7 +113,7 @@ async def test_a_repeated_field_of_any_server_counts_with_all_its_values():
     async def send(message):
         sent.append(message["type"])
 
-    front = Front(SystemPages(page=page), never)
+    front = Front(SystemPages(page=page), {}, never)
     await front(scope | {"headers": [(b"A", b"1"), (b"a", b"2")]}, None, send)
 
     assert seen == [{b"a": b"1, 2"}]
@@ -121,7 +121,7 @@ async def test_a_repeated_field_of_any_server_counts_with_all_its_values():
 
 
 async def test_the_application_is_loaded_once_and_in_a_thread(loading):
-    front = Front(SystemPages(page=ok), loading)
+    front = Front(SystemPages(page=ok), {}, loading)
     async with edge_server(app=front) as edge:
         clients = [edge.connect() for _ in range(3)]
         for client in clients:
@@ -143,7 +143,7 @@ async def test_the_application_is_loaded_once_and_in_a_thread(loading):
 async def test_what_cannot_be_loaded_is_tried_again_and_costs_that_page_only():
     loading = Loading(ImportError("no such thing"))
     loading.may_end.set()
-    async with edge_server(app=Front(SystemPages(), loading)) as edge:
+    async with edge_server(app=Front(SystemPages(), {}, loading)) as edge:
         first = await edge.ask(get("/v1/other"))
         second = await edge.ask(get("/v1/other"))
 
@@ -152,7 +152,7 @@ async def test_what_cannot_be_loaded_is_tried_again_and_costs_that_page_only():
 
 
 async def test_a_client_that_leaves_while_it_is_loaded_spoils_it_for_nobody(loading):
-    front = Front(SystemPages(), loading)
+    front = Front(SystemPages(), {}, loading)
     async with edge_server(app=front) as edge:
         client = edge.connect()
         await client.send(get("/v1/other"))
@@ -167,7 +167,7 @@ async def test_a_client_that_leaves_while_it_is_loaded_spoils_it_for_nobody(load
 
 async def test_stopping_while_it_is_loaded_waits_for_the_thread(loading):
     async with edge_server(
-        app=Front(SystemPages(), loading), shutdown_timeout=0.01
+        app=Front(SystemPages(), {}, loading), shutdown_timeout=0.01
     ) as edge:
         client = edge.connect()
         await client.send(get("/v1/other"))
@@ -182,7 +182,7 @@ async def test_stopping_while_it_is_loaded_waits_for_the_thread(loading):
 @pytest.mark.parametrize("path", ["/", "/favicon.ico", "/.env", "/v2/models", "/%2e"])
 async def test_where_nothing_has_ever_been_nothing_is_loaded(path):
     system = SystemPages(page=ok)
-    async with edge_server(app=Front(system, never)) as edge:
+    async with edge_server(app=Front(system, {}, never)) as edge:
         for method in (b"GET", b"POST"):
             asked = get(path, b"x-request-id: mine\r\n").replace(b"GET", method, 1)
             response = await edge.ask(asked)
@@ -194,7 +194,9 @@ async def test_where_nothing_has_ever_been_nothing_is_loaded(path):
 
 @pytest.mark.parametrize("path", ["/v1", "/v1/", "//", "//v1", "/admin/v1/x", "/page/"])
 async def test_where_there_may_be_something_the_application_is_asked(path):
-    async with edge_server(app=Front(SystemPages(page=ok), lambda: telling_page)) as e:
+    async with edge_server(
+        app=Front(SystemPages(page=ok), {}, lambda: telling_page)
+    ) as e:
         assert (await e.ask(get(path))).body == f"GET {path}? ".encode()
 
 
@@ -204,8 +206,18 @@ async def test_below_a_path_of_another_server_the_application_is_asked():
     async def app(scope, receive, send):
         seen.append(scope["path"])
 
-    front = Front(SystemPages(), lambda: app)
+    front = Front(SystemPages(), {}, lambda: app)
     scope = {"type": "http", "method": "GET", "query_string": b"", "headers": []}
     await front(scope | {"path": "/ours/v1", "root_path": "/ours"}, None, None)
 
     assert seen == ["/ours/v1"]
+
+
+async def test_another_page_carries_the_id_of_its_request():
+    front = Front(SystemPages(page=ok), {"/v1/list": ok}, never)
+    async with edge_server(app=front) as edge:
+        system = await edge.ask(get("/page", b"x-request-id: mine\r\n"))
+        other = await edge.ask(get("/v1/list", b"x-request-id: mine\r\n"))
+
+    assert b"x-request-id" not in system.headers
+    assert other.headers[b"x-request-id"] == b"mine"
