@@ -213,10 +213,10 @@ def test_time_is_linear_in_the_size_of_a_message_that_comes_in_pieces():
     def seconds(size):
         data = fmt.frame(random.Random(1).randbytes(size))
         decoder = Decoder()
-        started = time.perf_counter()
+        started = time.process_time()
         for at in range(0, len(data), 64):
             decoder.feed(data[at : at + 64])
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     small = min(seconds(250_000) for _ in range(3))
     assert min(seconds(2_000_000) for _ in range(2)) < 8 * small * 4

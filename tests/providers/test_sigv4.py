@@ -154,10 +154,10 @@ def test_signing_costs_little_more_than_the_hash_of_the_body():
     headers = [(b"content-type", b"application/json")]
 
     def seconds(body, count=200):
-        started = time.perf_counter()
+        started = time.process_time()
         for _ in range(count):
             signer.sign(Keys(), AT, b"POST", target, headers, body)
-        return (time.perf_counter() - started) / count
+        return (time.process_time() - started) / count
 
     # About 20 us; a limit that a busy machine keeps, and a slip by orders does not.
     assert min(seconds(b"{}") for _ in range(5)) < 0.0005
