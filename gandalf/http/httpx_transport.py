@@ -26,6 +26,7 @@ from gandalf.providers.base import (
     UpstreamRequest,
     Watch,
 )
+from gandalf.providers.fields import parse, render
 
 # Seconds in which an abandoned response must have been closed. HTTP/2 tells the
 # upstream with a frame, which a dead connection would not take.
@@ -49,20 +50,11 @@ class PoolTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if origin_of(str(request.url)) != self._pool.origin:
             raise httpx.UnsupportedProtocol("not the origin of this client")
-        sent = UpstreamRequest(
-            request.method.encode(),
-            request.url.raw_path,
-            [
-                field
-                for field in request.headers.raw
-                if field[0].lower() not in _FRAMING
-            ],
-            await request.aread(),
-        )
+        await request.aread()
         limits: dict[str, float | None] = request.extensions.get("timeout", {})
         read = limits.get("read")
-        response = await self._fetch(
-            sent, Timeouts(connect=limits.get("connect"), response_headers=read)
+        response = await self._send(
+            request, Timeouts(connect=limits.get("connect"), response_headers=read)
         )
         return httpx.Response(
             response.status,
@@ -73,12 +65,14 @@ class PoolTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Leave the pool as it is: others use it too."""
 
-    async def _fetch(self, request: UpstreamRequest, timeouts: Timeouts) -> Response:
+    async def _send(self, request: httpx.Request, timeouts: Timeouts) -> Response:
         response: Response | None = None
         with trio.CancelScope() as scope:
             watch = ScopedWatch(scope)
             try:
-                response = await self._pool.fetch(request, timeouts, watch)
+                response = await self._pool.send(
+                    _as_sent(request), timeouts, watch, coded=True
+                )
             except UpstreamBroken as error:
                 failure = (
                     httpx.RemoteProtocolError if error.sent else httpx.ConnectError
@@ -90,6 +84,13 @@ class PoolTransport(httpx.AsyncBaseTransport):
             )
             raise late(f"{watch.name} took over {watch.limit:g}s")
         return response
+
+
+def _as_sent(request: httpx.Request) -> UpstreamRequest:
+    fields = [f for f in request.headers.raw if f[0].lower() not in _FRAMING]
+    return UpstreamRequest(
+        request.method.encode(), request.url.raw_path, render(fields), request.content
+    )
 
 
 class _PoolStream(httpx.AsyncByteStream):
@@ -287,9 +288,9 @@ class HttpxResponse:
 def _headers(request: UpstreamRequest) -> list[tuple[bytes, bytes]]:
     upload = request.upload
     if upload is None or upload.length is None:
-        return list(request.headers)  # httpx adds what tells where the body ends.
+        return parse(request.headers)  # httpx adds what tells where the body ends.
     length = len(request.body) + upload.length
-    return [*request.headers, (b"content-length", b"%d" % length)]
+    return [*parse(request.headers), (b"content-length", b"%d" % length)]
 
 
 def _content(

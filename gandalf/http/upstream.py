@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import trio
 
 from gandalf.config import Timeouts
 from gandalf.http.dial import Resolver, dial, origin_of, secure, tls_context
 from gandalf.http.upstream_connection import Connection, NoAnswer
-from gandalf.providers.base import UpstreamBroken, UpstreamRequest, Watch
+from gandalf.providers.base import Upload, UpstreamBroken, UpstreamRequest, Watch
 
 
 class Response:
@@ -26,27 +27,23 @@ class Response:
     __slots__ = ("_connection", "_pool", "headers", "status")
 
     def __init__(self, pool: Pool, connection: Connection) -> None:
+        parser = connection.parser
         self._pool = pool
         self._connection: Connection | None = connection
-        self.status = connection.parser.status
-        self.headers = connection.parser.headers
+        self.status = parser.status
+        self.headers = parser.headers
 
-    async def receive(self) -> bytes:
+    def receive(self) -> Coroutine[Any, Any, bytes]:
         """Return the body bytes that are there, waiting for some; b"" at the end.
 
         Raises:
             UpstreamBroken: The body broke off, or is not validly framed.
             trio.ClosedResourceError: The response is closed.
         """
-        connection = self._connection
-        if connection is None:
+        # No coroutine of its own, which thousands of streams would wait in.
+        if self._connection is None:
             raise trio.ClosedResourceError
-        parser = connection.parser
-        while not parser.chunks:
-            if parser.complete:
-                return b""
-            await connection.fill()
-        return parser.take()
+        return self._connection.receive()
 
     def close(self) -> None:
         """Give the connection back if all was read, else close it. Idempotent."""
@@ -108,28 +105,37 @@ class Pool:
         return len(self._queue)
 
     async def send(
-        self, request: UpstreamRequest, timeouts: Timeouts, watch: Watch
+        self,
+        request: UpstreamRequest,
+        timeouts: Timeouts,
+        watch: Watch,
+        *,
+        coded: bool = False,
     ) -> Response:
         """Send ``request`` and wait for the response's header section.
+
+        Args:
+            request: What to send.
+            timeouts: How long its phases may last.
+            watch: Who keeps them.
+            coded: Whether the answer may have a content coding.
 
         Raises:
             UpstreamBroken: No connection, or no valid answer, or a compressed one.
             GatewayError: The rest of the request's body did not come.
         """
-        response = await self.fetch(request, timeouts, watch)
-        coding = response.headers.get(b"content-encoding")
-        if coding is not None and coding.lower() != b"identity":
-            # Providers ask for ``identity``. Decoding for an upstream that does what it
-            # was told not to do would need a bound on what its answer unpacks to.
-            response.close()
-            raise UpstreamBroken("the upstream's answer is compressed", sent=True)
-        return response
-
-    async def fetch(
-        self, request: UpstreamRequest, timeouts: Timeouts, watch: Watch
-    ) -> Response:
-        """Do as ``send``, but return the answer in whatever content coding it has."""
-        head = self._render(request)
+        body, limit = request.body, timeouts.response_headers
+        if b"\n" in request.target or b"\r" in request.target:
+            raise UpstreamBroken("the target holds a line break", sent=False)
+        head = b"%b %b HTTP/1.1\r\n%b%b%b\r\n\r\n" % (
+            request.method,
+            request.target,
+            self._host_field,
+            request.headers,
+            b"content-length: %d" % len(body)
+            if request.upload is None
+            else _framing(body, request.upload),
+        )
         if self._busy < self.max_connections:
             self._busy += 1
         else:
@@ -138,30 +144,32 @@ class Pool:
                 await self._queue.park()  # Whoever frees a slot hands it over.
         connection = None
         try:
-            if request.upload is None:
+            # What is consumed could not be sent again, should an idle one turn out to
+            # be closed.
+            if request.upload is None and self._idle:
                 connection = self._take_idle()
-            # Else what is consumed could not be sent again, should an idle one turn
-            # out to be closed.
             if connection is not None:
-                self._begin(connection, timeouts, watch)
+                _begin(connection, limit, watch)
                 try:
-                    await connection.request(
-                        head, request.body, watch, timeouts.response_headers
-                    )
-                    return Response(self, connection)
+                    await connection.request(head, body, watch, limit)
                 except NoAnswer:
                     if watch.expired:
                         raise
                     # It was closed as we sent. Nothing came back, so the request goes
                     # out once more, where this cannot be the reason.
                     connection.close()
-            watch.phase("connect", timeouts.connect)
-            with watch.guard():
-                connection = await self._connect()
-            self._begin(connection, timeouts, watch)
-            await connection.request(
-                head, request.body, watch, timeouts.response_headers, request.upload
-            )
+                    connection = None
+            if connection is None:
+                watch.phase("connect", timeouts.connect)
+                with watch.guard():
+                    connection = await self._connect()
+                _begin(connection, limit, watch)
+                await connection.request(head, body, watch, limit, request.upload)
+            coding = connection.parser.headers.get(b"content-encoding")
+            if coding is not None and not coded and coding.lower() != b"identity":
+                # Providers ask for ``identity``. Decoding for an upstream that does
+                # what it was told not to do would need a bound on what it unpacks to.
+                raise UpstreamBroken("the upstream's answer is compressed", sent=True)
             return Response(self, connection)
         except BaseException:
             if connection is not None:
@@ -186,35 +194,11 @@ class Pool:
         while idle and idle[0].idle_since <= horizon:
             idle.popleft().close()
 
-    def _render(self, request: UpstreamRequest) -> bytes:
-        fields = b"".join([b"%b: %b\r\n" % field for field in request.headers])
-        head = b"%b %b HTTP/1.1\r\n%b%b%b\r\n\r\n" % (
-            request.method,
-            request.target,
-            self._host_field,
-            fields,
-            _framing(request),
-        )
-        lines = len(request.headers) + 4
-        if head.count(b"\n") != lines or head.count(b"\r") != lines:
-            # Most often a key that was read from a file, with the line's end.
-            raise UpstreamBroken("a header field holds a line break", sent=False)
-        return head
-
     async def _connect(self) -> Connection:
         wire = await dial(self._resolver)
         if self._tls is None:
             return Connection(wire, None)
         return Connection(wire, await secure(wire, self._tls, self.origin.host))
-
-    def _begin(self, connection: Connection, timeouts: Timeouts, watch: Watch) -> None:
-        """Let ``watch`` stop ``connection`` from here on."""
-        if watch.expired:
-            # Its time was over in the very turn that ended the wait for a connection:
-            # too late to cancel that wait, and it is said only once.
-            raise UpstreamBroken(f"{watch.name} took too long", sent=False)
-        watch.stop = connection.close
-        watch.phase("response_headers", timeouts.response_headers)
 
     def _take_idle(self) -> Connection | None:
         idle = self._idle
@@ -231,12 +215,10 @@ class Pool:
     def _release(self, connection: Connection) -> None:
         if connection.reusable and not self._closed:
             connection.idle_since = self._clock()
-            self._idle.append(connection)
+            idle = self._idle
+            idle.append(connection)
             # The least used ones sink to the bottom, where no request finds them.
-            if (
-                self._idle[0].idle_since
-                <= connection.idle_since - self.keepalive_expiry
-            ):
+            if idle[0].idle_since <= connection.idle_since - self.keepalive_expiry:
                 self.close_expired()
         else:
             connection.close()
@@ -249,11 +231,18 @@ class Pool:
             self._busy -= 1
 
 
-def _framing(request: UpstreamRequest) -> bytes:
-    """Return the field that tells where the request's body ends."""
-    length = len(request.body)
-    if request.upload is not None:
-        if request.upload.length is None:
-            return b"transfer-encoding: chunked"
-        length += request.upload.length
-    return b"content-length: %d" % length
+def _begin(connection: Connection, limit: float | None, watch: Watch) -> None:
+    """Let ``watch`` stop ``connection`` from here on."""
+    if watch.expired:
+        # Its time was over in the very turn that ended the wait for a connection: too
+        # late to cancel that wait, and it is said only once.
+        raise UpstreamBroken(f"{watch.name} took too long", sent=False)
+    watch.stop = connection.close
+    watch.phase("response_headers", limit)
+
+
+def _framing(body: bytes, upload: Upload) -> bytes:
+    """Return the field that tells where a body ends that begins with ``body``."""
+    if upload.length is None:
+        return b"transfer-encoding: chunked"
+    return b"content-length: %d" % (len(body) + upload.length)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
+from typing import Any, NoReturn
 
 import trio
 
@@ -24,6 +25,10 @@ SENT_AT_ONCE_TLS = 16 * 1024
 PIECE = 64 * 1024
 
 
+# How a read can fail.
+_FAILURES = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+
+
 def _nothing() -> None:
     """Stops nothing."""
 
@@ -40,25 +45,38 @@ class Connection:
         tls: The TLS connection over it, if there is one.
     """
 
-    __slots__ = ("_request_sent", "_stream", "_tls", "_wire", "idle_since", "parser")
+    __slots__ = (
+        "_read",
+        "_request_sent",
+        "_stream",
+        "_tls",
+        "_wire",
+        "idle_since",
+        "parser",
+    )
 
     def __init__(self, wire: Wire, tls: trio.SSLStream[Wire] | None) -> None:
         self._wire = wire
         self._tls = tls
         self._stream = wire if tls is None else tls
+        self._read: Callable[[], Coroutine[Any, Any, Buffer]] = (
+            wire.receive if tls is None else partial(tls.receive_some, READ_SIZE)
+        )
         self._request_sent = True
         self.parser = ResponseParser()
         self.idle_since = 0.0
 
-    async def request(
+    def request(
         self,
         head: bytes,
         body: bytes,
         watch: Watch,
         limit: float | None,
         upload: Upload | None = None,
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """Send a request and read up to the end of the response's header section.
+
+        What is returned is to be awaited.
 
         Args:
             head: The request line and the header section.
@@ -72,42 +90,56 @@ class Connection:
             NoAnswer: There is nothing at all.
             GatewayError: The rest of the body did not come.
         """
-        parser = self.parser
-        parser.begin(head_request=head.startswith(b"HEAD "))
+        self.parser.begin(head_request=head.startswith(b"HEAD "))
         if upload is not None:
-            await self._pass_on(head, body, upload, watch, limit)
-        elif self._tls is None and len(body) <= SENT_AT_ONCE:
+            return self._pass_on(head, body, upload, watch, limit)
+        if self._tls is None and len(body) <= SENT_AT_ONCE:
             self._wire.send_soon(head + body)
-        elif len(body) <= SENT_AT_ONCE_TLS:
-            await self._send(head + body)
-        else:
-            await self._upload((head, body), watch, limit)
-        while not parser.status:
-            await self.fill()
+            return self._answer()
+        if len(body) <= SENT_AT_ONCE_TLS:
+            return self._send_and_answer(head + body)
+        return self._upload((head, body), watch, limit)
 
-    async def fill(self) -> None:
-        """Read what has arrived of the response, waiting for some.
+    async def receive(self) -> bytes:
+        """Return the body bytes that are there, waiting for some; b"" at the end.
 
         Raises:
-            UpstreamBroken: The response broke off, or is not valid.
-            NoAnswer: It did not even begin.
+            UpstreamBroken: The body broke off, or is not validly framed.
         """
         parser = self.parser
-        data: Buffer
-        try:
-            if self._tls is None:
-                data = await self._wire.receive()
-            else:
-                data = await self._tls.receive_some(READ_SIZE)
-        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            if not parser.silent:
-                raise UpstreamBroken(
-                    "the connection broke during the answer", sent=True
-                ) from None
-            data = b""
-        if not data and parser.silent:
-            raise NoAnswer("the upstream closed the connection unanswered", sent=True)
-        parser.feed(data)
+        while not parser.chunks:
+            if parser.complete:
+                return b""
+            try:
+                data = await self._read()
+            except _FAILURES:
+                self._fail()
+            if not data and parser.silent:
+                self._fail()
+            parser.feed(data)
+        return parser.take()
+
+    async def _answer(self) -> None:
+        """Read up to the end of the response's header section."""
+        parser = self.parser
+        while not parser.status:
+            try:
+                data = await self._read()
+            except _FAILURES:
+                self._fail()
+            if not data and parser.silent:
+                self._fail()
+            parser.feed(data)
+
+    def _fail(self) -> NoReturn:
+        """Tell that the connection has ended, or failed."""
+        if self.parser.silent:
+            raise NoAnswer(
+                "the upstream closed the connection unanswered", sent=True
+            ) from None
+        raise UpstreamBroken(
+            "the connection broke during the answer", sent=True
+        ) from None
 
     @property
     def reusable(self) -> bool:
@@ -163,6 +195,10 @@ class Connection:
             if sending.error is not None:
                 raise sending.error
 
+    async def _send_and_answer(self, data: bytes) -> None:
+        await self._send(data)
+        await self._answer()
+
     async def _answer_during(
         self,
         send: Callable[[], Awaitable[None]],
@@ -173,8 +209,7 @@ class Connection:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(send)
                 try:
-                    while not self.parser.status:
-                        await self.fill()
+                    await self._answer()
                 except UpstreamBroken as error:
                     broken = error
                 if broken is not None or self.parser.status >= 300:

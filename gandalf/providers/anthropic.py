@@ -12,6 +12,7 @@ from gandalf.config import Provider as ProviderConfig
 from gandalf.dialects import anthropic
 from gandalf.domain.errors import BadRequest
 from gandalf.providers.base import Ask, RemoteProvider, UpstreamRequest, api_key_of
+from gandalf.providers.fields import names, render
 
 BASE_URL = "https://api.anthropic.com/v1"
 VERSION = b"2023-06-01"
@@ -21,7 +22,7 @@ PATHS = {
     "count_tokens": b"/messages/count_tokens",
 }
 
-_VERSION_HEADER = b"anthropic-version"
+_VERSION_FIELD = b"anthropic-version: %b\r\n" % VERSION
 
 
 class Anthropic(RemoteProvider):
@@ -35,6 +36,7 @@ class Anthropic(RemoteProvider):
         ]
         if key := api_key_of(config):
             self._headers.append((b"x-api-key", key.encode()))
+        self._rendered = b""
 
     async def request(self, ask: Ask) -> UpstreamRequest:
         """Return the HTTP request for ``ask``; the model is named in its body."""
@@ -43,10 +45,16 @@ class Anthropic(RemoteProvider):
             raise BadRequest(
                 f"{self.name} has no {ask.operation}", code="unsupported_operation"
             )
-        headers = [*ask.headers, *self._headers]
-        if all(name != _VERSION_HEADER for name, _ in ask.headers):
-            headers.append((_VERSION_HEADER, VERSION))
+        headers = ask.headers + self._always()
+        if not names(ask.headers, b"anthropic-version"):
+            headers += _VERSION_FIELD
         target = self.prefix + path
         if ask.query:
             target += b"?" + ask.query
         return UpstreamRequest(b"POST", target, headers, ask.body)
+
+    def _always(self) -> bytes:
+        if not self._rendered:
+            # Not in the constructor: a key that cannot be sent fails its requests.
+            self._rendered = render(self._headers)
+        return self._rendered

@@ -22,6 +22,7 @@ from gandalf.dialects import openai
 from gandalf.domain.errors import BadRequest
 from gandalf.providers.base import Ask, RemoteProvider, UpstreamRequest, api_key_of
 from gandalf.providers.credentials import Credential, Token
+from gandalf.providers.fields import render
 from gandalf.providers.openai import PATHS
 
 _DEPLOYED = (
@@ -60,11 +61,12 @@ class Azure(RemoteProvider):
 
     async def request(self, ask: Ask) -> UpstreamRequest:
         """Return the HTTP request for ``ask``; its model is the deployment's name."""
-        headers = [*ask.headers, *self._headers]
+        fields = [*self._headers]
         if ask.content_type:
-            headers.append((b"content-type", ask.content_type))
+            fields.append((b"content-type", ask.content_type))
         if self.credential is not None:
-            headers.append((await self.credential.get()).header)
+            fields.append((await self.credential.get()).header)
+        headers = ask.headers + render(fields)
         target = self.prefix + self._path(ask)
         if query := self._query(ask):
             target += b"?" + query

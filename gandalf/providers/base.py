@@ -7,7 +7,7 @@ is its dialect's business and the sending is the transport's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
@@ -42,13 +42,14 @@ class Upload(Protocol):
 class UpstreamRequest(msgspec.Struct, frozen=True):
     """One HTTP request to an upstream, credentials included.
 
-    ``headers`` holds neither ``host`` nor ``content-length``: the transport adds them.
+    ``headers`` has neither ``host`` nor ``content-length``: the transport adds them.
     """
 
     method: bytes
     target: bytes
     """Path and query, as in the request line."""
-    headers: Sequence[tuple[bytes, bytes]]
+    headers: bytes
+    """As ``fields`` has them."""
     body: bytes
     upload: Upload | None = None
     """What follows ``body``, if not all of it is there yet."""
@@ -189,9 +190,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """The upstream's name for it."""
     body: bytes
     stream: bool = False
-    headers: Sequence[tuple[bytes, bytes]] = ()
-    """The client's, as far as they are the upstream's business. Only if it speaks the
-    same dialect."""
+    headers: bytes = b""
+    """The client's, as far as they are the upstream's business, as ``fields`` has them.
+    Only if it speaks the same dialect."""
     method: bytes = b"POST"
     path: bytes = b""
     """Where below the base URL, for operations that are not at one place each."""

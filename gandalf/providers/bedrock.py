@@ -26,6 +26,7 @@ from gandalf.dialects.event_stream import Decoder, Message, failed_of
 from gandalf.domain.errors import BadRequest, UpstreamError
 from gandalf.providers.base import Ask, RemoteProvider, UpstreamRequest, api_key_of
 from gandalf.providers.credentials import AwsKeys, Credential
+from gandalf.providers.fields import parse, render
 from gandalf.providers.sigv4 import Signer
 
 SERVICE = "bedrock"
@@ -74,7 +75,7 @@ class Bedrock(RemoteProvider):
         fields = [*forwarded, *self._fields]
         if self._signer is not None:
             fields += await self._signature(self._signer, target, body)
-        return UpstreamRequest(b"POST", target, fields, body)
+        return UpstreamRequest(b"POST", target, render(fields), body)
 
     async def _signature(self, signer: Signer, target: bytes, body: bytes) -> Fields:
         if self.credential is None:
@@ -137,8 +138,9 @@ class BedrockAnthropic(Bedrock):
         if ask.operation != "chat":
             raise self._refuse(ask.operation)
         action = b"invoke-with-response-stream" if ask.stream else b"invoke"
-        betas = b",".join(v for n, v in ask.headers if n == b"anthropic-beta")
-        forwarded = [field for field in ask.headers if field[0] not in _NOT_HERE]
+        fields = parse(ask.headers)
+        betas = b",".join(v for n, v in fields if n == b"anthropic-beta")
+        forwarded = [field for field in fields if field[0] not in _NOT_HERE]
         body = invoke_body(ask.body, betas)
         return await self._post(ask.model, action, body, forwarded)
 

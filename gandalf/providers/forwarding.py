@@ -7,7 +7,10 @@ beta header of a provider, and silently break it.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from gandalf.providers.base import Headers
+from gandalf.providers.fields import checked
 
 _KEPT_BACK = frozenset(
     {
@@ -74,30 +77,53 @@ _KEPT_BACK = frozenset(
 )
 _KEPT_BACK_PREFIXES = (b"x-gandalf-", b"x-forwarded-", b"x-amz", b"cf-", b"sec-")
 
-MAX_KNOWN = 1000
-"""Names remembered: clients send the same few, whoever sends others pays for it."""
+# Lists of names remembered: clients send the same few, whoever sends others pays.
+# Longer ones than libraries send are not, for they would be there for ever.
+MAX_KNOWN = 500
+MAX_NAMES = 40
+MAX_LENGTH = 1000
 
-_passing: set[bytes] = set()
-_held: set[bytes] = set(_KEPT_BACK)
+
+class _Passing(NamedTuple):
+    """What of the fields with certain names passes."""
+
+    names: list[bytes]
+    template: bytes
+    """The fields, with a place for each value."""
 
 
-def forwarded(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """Return those of a client's ``headers`` that are the upstream's business."""
-    passing = [
-        field
-        for field in headers.items()
-        if field[0] in _passing or (field[0] not in _held and _passes(field[0]))
-    ]
+_known: dict[tuple[bytes, ...], _Passing] = {}
+
+
+def forwarded(headers: Headers) -> bytes:
+    """Return those of a client's ``headers`` that are the upstream's business.
+
+    They are as ``fields`` has them.
+
+    Raises:
+        UpstreamBroken: One of them is more than a line.
+    """
     named = headers.get(b"connection")
     if named is None or named in (b"keep-alive", b"close"):
-        return passing
-    listed = {name.strip() for name in named.lower().split(b",")}
-    return [field for field in passing if field[0] not in listed]
+        names = tuple(headers)
+    else:
+        listed = {name.strip() for name in named.lower().split(b",")}
+        names = tuple(name for name in headers if name not in listed)
+    passing = _known.get(names) or _passing(names)
+    values = tuple([headers[name] for name in passing.names])
+    return checked(passing.template % values, len(values))
 
 
-def _passes(name: bytes) -> bool:
-    passes = not name.startswith(_KEPT_BACK_PREFIXES)
-    known = _passing if passes else _held
-    if len(known) < MAX_KNOWN:
-        known.add(name)
-    return passes
+def _passing(names: tuple[bytes, ...]) -> _Passing:
+    """Return what passes of fields with these ``names``, and remember it."""
+    kept = [
+        name
+        for name in names
+        if name not in _KEPT_BACK and not name.startswith(_KEPT_BACK_PREFIXES)
+    ]
+    lines = [b"%b: %%b\r\n" % name.replace(b"%", b"%%") for name in kept]
+    passing = _Passing(kept, b"".join(lines))
+    short = len(names) <= MAX_NAMES and sum(map(len, names)) <= MAX_LENGTH
+    if short and len(_known) < MAX_KNOWN:
+        _known[names] = passing
+    return passing

@@ -12,6 +12,7 @@ from gandalf.config import Provider as ProviderConfig
 from gandalf.dialects import gemini
 from gandalf.domain.errors import BadRequest
 from gandalf.providers.base import Ask, RemoteProvider, UpstreamRequest, api_key_of
+from gandalf.providers.fields import render
 
 BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
 
@@ -48,9 +49,8 @@ class Gemini(RemoteProvider):
         target = b"%b/%b%b" % (self.prefix, model_path(ask.model), action)
         if query:
             target += b"?" + query
-        return UpstreamRequest(
-            b"POST", target, [*ask.headers, *self._headers], ask.body
-        )
+        headers = ask.headers + render(self._headers)
+        return UpstreamRequest(b"POST", target, headers, ask.body)
 
 
 def action_of(ask: Ask) -> tuple[bytes, bytes]:

@@ -8,6 +8,7 @@ from gandalf.config import Provider as ProviderConfig
 from gandalf.dialects import ollama
 from gandalf.domain.errors import BadRequest
 from gandalf.providers.base import Ask, RemoteProvider, UpstreamRequest, api_key_of
+from gandalf.providers.fields import render
 
 BASE_URL = "http://localhost:11434"
 
@@ -49,6 +50,5 @@ class Ollama(RemoteProvider):
             raise BadRequest(
                 f"{self.name} has no {ask.operation}", code="unsupported_operation"
             )
-        return UpstreamRequest(
-            b"POST", self.prefix + path, [*ask.headers, *self._headers], ask.body
-        )
+        headers = ask.headers + render(self._headers)
+        return UpstreamRequest(b"POST", self.prefix + path, headers, ask.body)

@@ -6,8 +6,11 @@ from gandalf.config import Provider as ProviderConfig
 from gandalf.dialects import openai
 from gandalf.domain.errors import BadRequest
 from gandalf.providers.base import Ask, RemoteProvider, UpstreamRequest, api_key_of
+from gandalf.providers.fields import render
 
 BASE_URL = "https://api.openai.com/v1"
+
+JSON = b"application/json"
 
 # Of operations that are at one place each; ``Ask.path`` has those of the others.
 PATHS = {
@@ -25,6 +28,7 @@ class OpenAI(RemoteProvider):
         self._headers = [(b"accept-encoding", b"identity")]
         if key := api_key_of(config):
             self._headers.append((b"authorization", b"Bearer " + key.encode()))
+        self._for_json = b""
 
     async def request(self, ask: Ask) -> UpstreamRequest:
         """Return the HTTP request for ``ask``; the model is named in its body."""
@@ -36,7 +40,17 @@ class OpenAI(RemoteProvider):
         target = self.prefix + path
         if ask.query:
             target += b"?" + ask.query
-        headers = [*ask.headers, *self._headers]
-        if ask.content_type:
-            headers.append((b"content-type", ask.content_type))
+        headers = ask.headers + self._own(ask.content_type)
         return UpstreamRequest(ask.method, target, headers, ask.body, ask.upload)
+
+    def _own(self, content_type: bytes) -> bytes:
+        if content_type == JSON and self._for_json:
+            return self._for_json
+        fields = [*self._headers]
+        if content_type:
+            fields.append((b"content-type", content_type))
+        own = render(fields)
+        if content_type == JSON:
+            # Not in the constructor: a key that cannot be sent fails its requests.
+            self._for_json = own
+        return own

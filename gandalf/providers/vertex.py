@@ -32,6 +32,7 @@ from gandalf.domain.errors import BadRequest, UpstreamUnavailable
 from gandalf.providers.base import Ask, RemoteProvider, UpstreamRequest
 from gandalf.providers.body import member, without
 from gandalf.providers.credentials import Credential, Token
+from gandalf.providers.fields import parse, render
 from gandalf.providers.openai import PATHS as OPENAI_PATHS
 
 ANTHROPIC_VERSION = b"vertex-2023-10-16"
@@ -92,15 +93,15 @@ class Vertex(RemoteProvider):
                 f"{self.name} has no {ask.operation}", code="unsupported_operation"
             )
         token = await self.credential.get()
-        headers = [field for field in ask.headers if field[0] != b"anthropic-version"]
-        headers += [
+        fields = [f for f in parse(ask.headers) if f[0] != b"anthropic-version"]
+        fields += [
             (b"content-type", ask.content_type),
             (b"accept-encoding", b"identity"),
             token.header,
         ]
         target = self.prefix + self._location(token) + spoken.path
         return UpstreamRequest(
-            ask.method, target, headers, spoken.body, upload=ask.upload
+            ask.method, target, render(fields), spoken.body, upload=ask.upload
         )
 
     def _location(self, token: Token) -> bytes:

@@ -27,7 +27,7 @@ class TooLate(Exception):
 
 
 def a_request(body: bytes = b"{}", method: bytes = b"POST") -> UpstreamRequest:
-    headers = ((b"content-type", b"application/json"), (b"authorization", b"Bearer sk"))
+    headers = b"content-type: application/json\r\nauthorization: Bearer sk\r\n"
     return UpstreamRequest(method, b"/v1/chat/completions", headers, body)
 
 

@@ -6,6 +6,7 @@ from gandalf.domain.errors import BadRequest
 from gandalf.domain.secret import Secret
 from gandalf.providers.anthropic import Anthropic
 from gandalf.providers.base import Ask
+from gandalf.providers.fields import parse, render
 
 
 def a_provider(**fields):
@@ -22,7 +23,7 @@ async def test_a_chat_goes_to_messages_with_the_key_and_a_version():
     request = await provider.request(an_ask())
 
     assert (request.method, request.target) == (b"POST", b"/v1/messages")
-    assert request.headers == [
+    assert parse(request.headers) == [
         (b"content-type", b"application/json"),
         (b"accept-encoding", b"identity"),
         (b"x-api-key", b"sk-ant"),
@@ -40,10 +41,14 @@ async def test_a_count_goes_to_its_own_path():
 async def test_the_clients_version_and_beta_headers_stand():
     headers = [(b"anthropic-version", b"2026-10-21"), (b"anthropic-beta", b"x,y")]
 
-    request = await a_provider().request(an_ask(headers=headers, query=b"beta=true"))
+    request = await a_provider().request(
+        an_ask(headers=render(headers), query=b"beta=true")
+    )
 
     assert request.target == b"/v1/messages?beta=true"
-    assert [f for f in request.headers if f[0].startswith(b"anthropic")] == headers
+    assert [
+        f for f in parse(request.headers) if f[0].startswith(b"anthropic")
+    ] == headers
 
 
 async def test_another_base_url_keeps_its_path():

@@ -29,6 +29,7 @@ from gandalf.providers.bedrock import (
     invoke_body,
 )
 from gandalf.providers.credentials import AwsKeys
+from gandalf.providers.fields import parse, render
 from tests.fakes import bedrock_format as fmt
 from tests.fakes import bedrock_server
 from tests.fakes.bedrock_server import fake_bedrock
@@ -186,8 +187,8 @@ async def test_an_api_key_takes_the_place_of_a_signature():
 
     request = await provider.request(an_ask())
 
-    assert (b"authorization", b"Bearer key") in request.headers
-    assert all(name != b"x-amz-date" for name, _ in request.headers)
+    assert (b"authorization", b"Bearer key") in parse(request.headers)
+    assert all(name != b"x-amz-date" for name, _ in parse(request.headers))
     assert held.asked == 0
 
 
@@ -196,7 +197,7 @@ async def test_an_api_key_is_found_where_aws_itself_looks():
 
     request = await converse(environment=environment).request(an_ask())
 
-    assert (b"authorization", b"Bearer from outside") in request.headers
+    assert (b"authorization", b"Bearer from outside") in parse(request.headers)
 
 
 async def test_an_api_key_in_the_environment_gives_way_to_what_is_configured():
@@ -210,8 +211,10 @@ async def test_an_api_key_in_the_environment_gives_way_to_what_is_configured():
         held, environment, auth=ProviderAuth(type="aws_sigv4")
     ).request(an_ask())
 
-    assert (b"authorization", b"Bearer own") in own.headers
-    assert dict(signed.headers)[b"authorization"].startswith(b"AWS4-HMAC-SHA256 ")
+    assert (b"authorization", b"Bearer own") in parse(own.headers)
+    assert dict(parse(signed.headers))[b"authorization"].startswith(
+        b"AWS4-HMAC-SHA256 "
+    )
     assert held.asked == 1
 
 
@@ -228,7 +231,7 @@ async def test_credentials_are_asked_for_each_time():
 
     request = await provider.request(an_ask())
 
-    assert (b"x-amz-security-token", b"new") in request.headers
+    assert (b"x-amz-security-token", b"new") in parse(request.headers)
 
 
 # --- against a Bedrock that checks signatures ---
@@ -270,7 +273,7 @@ async def test_bedrock_refuses_a_body_that_was_changed_after_it_was_signed(nurse
             answer = await client.post(
                 up.url + request.target.decode(),
                 content=b'{"messages":[{"role":"user","content":[1]}]}',
-                headers=list(request.headers),
+                headers=parse(request.headers),
             )
 
         assert answer.status_code == 403
@@ -438,13 +441,15 @@ async def test_betas_move_into_the_body_and_other_fields_are_kept():
         (b"x-stainless-lang", b"python"),
     ]
 
-    request = await anthropic(Held(keys())).request(a_message_ask(headers=headers))
+    request = await anthropic(Held(keys())).request(
+        a_message_ask(headers=render(headers))
+    )
 
     assert json.loads(request.body)["anthropic_beta"] == [
         "context-1m-2025-08-07",
         "interleaved-thinking-2025-05-14",
     ]
-    names = [name for name, _ in request.headers]
+    names = [name for name, _ in parse(request.headers)]
     assert names[0] == b"x-stainless-lang"
     assert not {b"anthropic-beta", b"anthropic-version", b"accept"} & set(names)
 

@@ -9,6 +9,7 @@ from gandalf.config import Provider, ProviderAuth
 from gandalf.domain.errors import BadRequest
 from gandalf.domain.secret import Secret
 from gandalf.providers.base import Ask
+from gandalf.providers.fields import parse
 from gandalf.providers.gemini import Gemini, action_of, model_path
 from tests.fakes import gemini_format as fake
 
@@ -87,9 +88,9 @@ async def test_what_would_hide_the_usage_or_rewrite_the_answer_is_kept_back(fiel
 
 
 async def test_the_key_is_in_a_header_and_never_in_the_url():
-    request = await a_gemini().request(an_ask(headers=[(b"x-goog-api-client", b"c")]))
+    request = await a_gemini().request(an_ask(headers=b"x-goog-api-client: c\r\n"))
 
-    headers = dict(request.headers)
+    headers = dict(parse(request.headers))
     assert headers[b"x-goog-api-key"] == b"upstream-key"
     assert headers[b"x-goog-api-client"] == b"c"
     assert b"upstream-key" not in request.target
@@ -102,7 +103,7 @@ async def test_another_base_url_and_another_key_can_be_configured():
     request = await provider.request(an_ask())
 
     assert request.target.startswith(b"/google/v1beta/models/")
-    assert dict(request.headers)[b"x-goog-api-key"] == b"other"
+    assert dict(parse(request.headers))[b"x-goog-api-key"] == b"other"
 
 
 async def test_without_a_key_none_is_sent():
@@ -110,7 +111,7 @@ async def test_without_a_key_none_is_sent():
 
     request = await provider.request(an_ask())
 
-    assert b"x-goog-api-key" not in dict(request.headers)
+    assert b"x-goog-api-key" not in dict(parse(request.headers))
 
 
 async def test_what_it_cannot_do_is_refused():

@@ -9,6 +9,7 @@ from gandalf.config import Provider
 from gandalf.config.presets import PRESETS
 from gandalf.domain.secret import Secret
 from gandalf.providers.base import Ask
+from gandalf.providers.fields import parse
 from gandalf.providers.presets import Preset
 
 BODY = b'{"stream_options":{"include_usage":true},"model":"m","stream":true}'
@@ -28,7 +29,7 @@ async def test_a_preset_has_an_address_and_a_key(name):
     assert provider.base_url == PRESETS[name].base_url
     assert parts.scheme == ("http" if PRESETS[name].local else "https")
     assert request.target == parts.path.encode() + b"/chat/completions"
-    assert (b"authorization", b"Bearer key") in request.headers
+    assert (b"authorization", b"Bearer key") in parse(request.headers)
 
 
 @pytest.mark.parametrize("name", [n for n, p in PRESETS.items() if p.catalogue_id])

@@ -669,7 +669,7 @@ async def test_an_embeddings_request_without_input_gets_openais_400(given):
 
 async def test_any_other_address_is_not_found():
     upstream = a_provider()
-    request = UpstreamRequest(b"POST", b"/v1/moderations", [], b"{}")
+    request = UpstreamRequest(b"POST", b"/v1/moderations", b"", b"{}")
     with trio.CancelScope() as scope:
         response = await upstream.send(request, upstream.timeouts, ScopedWatch(scope))
 
@@ -743,7 +743,7 @@ class ThroughUpstream(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request):
         body = await request.aread()
-        sent = UpstreamRequest(b"POST", request.url.raw_path, [], body)
+        sent = UpstreamRequest(b"POST", request.url.raw_path, b"", body)
         with trio.CancelScope() as scope:
             response = await self._upstream.send(
                 sent, self._upstream.timeouts, ScopedWatch(scope)

@@ -13,6 +13,7 @@ from gandalf.domain.errors import BadRequest, UpstreamUnavailable
 from gandalf.providers.base import Ask
 from gandalf.providers.body import without
 from gandalf.providers.credentials import Fixed, Token
+from gandalf.providers.fields import parse, render
 from gandalf.providers.vertex import (
     _GOVERNED,
     Vertex,
@@ -166,9 +167,11 @@ async def test_betas_stay_in_their_header_and_the_version_does_not():
         (b"anthropic-beta", b"context-1m-2025-08-07"),
     ]
 
-    request = await vertex().request(chat("m", b'{"model":"m"}', headers=headers))
+    request = await vertex().request(
+        chat("m", b'{"model":"m"}', headers=render(headers))
+    )
 
-    assert request.headers == [
+    assert parse(request.headers) == [
         (b"anthropic-beta", b"context-1m-2025-08-07"),
         (b"content-type", b"application/json"),
         (b"accept-encoding", b"identity"),

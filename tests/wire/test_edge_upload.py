@@ -267,7 +267,7 @@ async def passing_on(answer, **settings):
 
     async def script(exchange):
         watch = Watch()
-        request = UpstreamRequest(b"POST", b"/x", (), b"", exchange.upload)
+        request = UpstreamRequest(b"POST", b"/x", b"", b"", exchange.upload)
         with closing(await pool.send(request, Timeouts(), watch)) as response:
             resident.append(rss())
             body = b""

@@ -66,16 +66,14 @@ async def test_the_request_is_on_the_wire_as_it_was_given():
     ]
 
 
-@pytest.mark.parametrize("poison", [b"sk\n", b"sk\r\nx-admin: 1", b"sk\rx: y"])
-async def test_a_line_break_in_a_header_field_is_not_sent(poison):
+@pytest.mark.parametrize("poison", [b"/x\n", b"/x HTTP/1.1\r\nx-admin: 1", b"/\r"])
+async def test_a_line_break_in_a_target_is_not_sent(poison):
     async with serving(echo_lengths) as server:
         with closing(Pool(server.url)) as pool:
-            request = UpstreamRequest(b"POST", b"/", [(b"authorization", poison)], b"")
             with pytest.raises(UpstreamBroken, match="line break") as broken:
-                await call(pool, request)
+                await call(pool, UpstreamRequest(b"POST", poison, b"", b""))
 
     assert not broken.value.sent
-    assert "sk" not in str(broken.value)
     assert server.peers == []
 
 

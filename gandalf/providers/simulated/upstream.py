@@ -33,6 +33,7 @@ from gandalf.providers.simulated import answers, requests
 
 _TARGETS = {"chat": b"/v1/chat/completions", "embeddings": b"/v1/embeddings"}
 _JSON = b"application/json"
+_FIELDS = b"content-type: %b\r\n" % _JSON
 _EVENTS = b"text/event-stream; charset=utf-8"
 
 # OpenAI's words for the statuses a simulation is likely to be set to.
@@ -114,7 +115,7 @@ class Simulated:
             raise BadRequest(
                 f"{self.name} has no {ask.operation}", code="unsupported_operation"
             )
-        return UpstreamRequest(b"POST", target, [(b"content-type", _JSON)], ask.body)
+        return UpstreamRequest(b"POST", target, _FIELDS, ask.body)
 
     async def send(
         self, request: UpstreamRequest, timeouts: Timeouts, watch: Watch
