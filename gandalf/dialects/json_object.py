@@ -74,8 +74,10 @@ class Governed:
         alternatives = b"|".join(sorted(name.lower().encode() for name in names))
         self._find_names = re.compile(rb'"(?:%b)"' % alternatives).findall
 
-    def check(self, body: bytes) -> None:
+    def check(self, body: bytes) -> bool:
         """Refuse ``body`` if a governed name occurs more than once in it.
+
+        Returns whether that was plain to see, which spares ``place`` to look again.
 
         Args:
             body: A JSON object that has been decoded already, so known to be valid.
@@ -84,13 +86,15 @@ class Governed:
             BadRequest: One does, or the body is too intricate to be sure.
         """
         if len(body) > SMALL:
-            self.members(body)
-            return
-        names = self._find_names(body.lower())
-        if len(set(names)) < len(names) or hides_letters(body):
+            plain = self._found(body) is not None
+        else:
+            names = self._find_names(body.lower())
+            plain = len(set(names)) == len(names) and not hides_letters(body)
+        if not plain:
             self._walk(body)
+        return plain
 
-    def place(self, body: bytes, name: str) -> Span | None:
+    def place(self, body: bytes, name: str, *, plain: bool = False) -> Span | None:
         """Return where the value of the governed ``name`` stands; None if it does not.
 
         Like ``members`` it finds a name that stands in the body once wherever that is.
@@ -98,15 +102,15 @@ class Governed:
         Args:
             body: Of what ``check`` has found good.
             name: As it is spelled.
+            plain: What ``check`` has returned.
         """
         quoted = self._exact[name]
         at = body.find(quoted)
         colon = _COLON.match(body, at + len(quoted)) if at >= 0 else None
-        if (
-            colon is None
-            or body.find(quoted, start := colon.end()) >= 0
-            or hides_letters(body)
-        ):
+        if colon is None:
+            return self._walk(body).get(name)
+        start = colon.end()
+        if not plain and (body.find(quoted, start) >= 0 or hides_letters(body)):
             return self._walk(body).get(name)
         return Span(start, value_end(body, start))
 
@@ -124,6 +128,11 @@ class Governed:
             BadRequest: A governed name occurs more than once, or the body is too
                 intricate to be sure.
         """
+        found = self._found(body)
+        return self._walk(body) if found is None else found
+
+    def _found(self, body: bytes) -> dict[str, Span] | None:
+        """Return the members if a look tells; None: they must be walked through."""
         found: dict[str, Span] = {}
         folded = body.lower()
         for quoted, name in self._quoted.items():
@@ -138,9 +147,9 @@ class Governed:
                 or not body.startswith(name.encode(), at + 1)
                 or folded.find(quoted, after) >= 0
             ):
-                return self._walk(body)
+                return None
             found[name] = Span(colon.end(), 0)
-        return self._walk(body) if hides_letters(body) else found
+        return None if hides_letters(body) else found
 
     def member(self, body: bytes, name: str) -> Span | None:
         """Return where the value of the top-level member ``name`` stands, if any does.

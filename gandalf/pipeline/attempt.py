@@ -10,7 +10,7 @@ import trio
 
 from gandalf.actors.breakers import Permit
 from gandalf.actors.watches import Watches
-from gandalf.dialects.base import UNREADABLE, Answer, Follower
+from gandalf.dialects.base import UNREADABLE, Answer, Call, Follower
 from gandalf.dialects.openai import passthrough_answers
 from gandalf.dialects.openai.passthrough import PassthroughCall
 from gandalf.dialects.openai.passthrough_answers import Shape
@@ -29,6 +29,7 @@ from gandalf.domain.errors import (
 )
 from gandalf.domain.routing import Target
 from gandalf.domain.usage import Attempt, EndReason
+from gandalf.pipeline.drains import Drains
 from gandalf.pipeline.exchange import Exchange, Reply, StreamFormat
 from gandalf.pipeline.passthrough import ask_for
 from gandalf.pipeline.stream_body import StreamBody
@@ -42,6 +43,7 @@ from gandalf.providers.base import (
     UpstreamResponse,
     Watch,
 )
+from gandalf.providers.fields import render
 from gandalf.providers.forwarding import forwarded
 from gandalf.telemetry.spans import Trace
 
@@ -51,83 +53,132 @@ MAX_ANSWER_BYTES = 128 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 
 
+class Lane:
+    """A target, and all that is the same for every request to it."""
+
+    __slots__ = ("drains", "name", "provider", "target", "upstream")
+
+    def __init__(
+        self, target: Target, provider: Provider, upstream: Upstream, drains: Drains
+    ) -> None:
+        self.target = target
+        self.name = target.name
+        self.provider = provider
+        self.upstream = upstream
+        self.drains = drains
+
+
 class Sending:
-    """Sends to one target, and keeps the answer until the exchange is over."""
+    """Sends to one target, and keeps the answer until the exchange is over.
+
+    Args:
+        exchange: What is to be answered.
+        call: Its call.
+        lane: Where to.
+        permit: The leave to do so; settled when the attempt is over, but for an
+            attempt that ends with an ``error``, which is for others to judge.
+        watches: Who keeps the time.
+    """
 
     __slots__ = (
         "_call",
         "_exchange",
-        "_permit",
         "_provider",
         "_response",
         "_started_at",
-        "_target",
         "_translated",
-        "_upstream",
         "_watch",
         "_watches",
         "attempt",
+        "error",
+        "lane",
+        "permit",
         "reply",
     )
 
     def __init__(
         self,
         exchange: Exchange,
-        target: Target,
-        provider: Provider,
-        upstream: Upstream,
+        call: Call,
+        lane: Lane,
         permit: Permit,
         watches: Watches,
     ) -> None:
         self._exchange = exchange
-        self._target = target
-        self._provider = provider
-        self._upstream = upstream
-        self._permit = permit
-        self._watches = watches
-        call = exchange.call
-        assert call is not None  # noqa: S101 - read_call comes before dispatch
         self._call = call
+        self.lane = lane
+        self._provider = provider = lane.provider
+        self.permit = permit
+        self._watches = watches
         self._response: UpstreamResponse | None = None
         self._translated: Translated | None = None
+        attempts = exchange.attempts
         self._started_at = started_at = (
-            trio.current_time() if exchange.attempts else exchange.dispatched_at
+            trio.current_time() if attempts else exchange.dispatched_at
         )
         total = provider.timeouts.total
         self._watch = Watch(math.inf if total is None else started_at + total)
         self.reply: Reply | None = None
         """What is served; None until it is known."""
+        self.error: UpstreamError | None = None
+        """Why there is nothing to serve; nothing of it reached the client."""
         self.attempt = Attempt(
-            target=target.name, started=started_at - exchange.received_at
+            target=lane.name, started=started_at - exchange.received_at
         )
-        exchange.attempts.append(self.attempt)
+        attempts.append(self.attempt)
 
-    async def run(self) -> Reply:
+    async def run(self) -> Reply | None:
         """Send the request and wait for the answer, or for a stream's first content.
 
-        Whoever gets the reply calls ``settle`` once it is over.
+        Whoever gets the reply calls ``settle`` once it is over. If there is none, or
+        nobody waits for it any more, all is over but what ``error`` says.
 
         Raises:
-            UpstreamError: There is no answer; nothing of it reached the client.
             BadRequest: This provider has no way to say what the client asks for.
         """
-        self._watches.add(self._watch)
+        exchange, provider, watch = self._exchange, self._provider, self._watch
+        self._watches.add(watch)
         try:
-            return await self._answer()
+            ask = self._ask()
+            request = await provider.request(ask)
+            if exchange.trace is not None:
+                request = self._traced(exchange.trace, request)
+            self._response = response = await self.lane.upstream.send(
+                request, provider.timeouts, watch
+            )
+            now = trio.current_time()
+            self.attempt.status = response.status
+            self.attempt.ttfb = now - self._started_at
+            if isinstance(self._call, PassthroughCall):
+                return await self._passed_on(self._call, response)
+            if response.status != 200:
+                raise await self._refusal(response)
+            if ask.stream:
+                return await self._stream(response)
+            body = await self._read(response, now)
+            return self._whole(body)
         except UpstreamBroken as broken:
             error = (
                 self._too_late()
-                if self._watch.expired
-                else UpstreamError(self._provider.name, str(broken))
+                if watch.expired
+                else UpstreamError(provider.name, str(broken))
             )
+            error.__cause__ = broken
             self._note(error.code, error.message)
-            raise error from broken
+            self.error = error
+            return None
         except UpstreamError as error:
             status = error.upstream_status
             self._note(f"upstream_{status}" if status else error.code, error.message)
+            self.error = error
+            return None
+        except BadRequest as error:
+            # It cannot be said to this provider.
+            self._note(error.code, error.message)
+            self.attempt.decision = "skipped"
             raise
         except GatewayError as error:
-            # It cannot be said to this provider, or the client's upload broke off.
+            # The client's upload broke off.
             self._note(error.code, error.message)
             raise
         except trio.Cancelled:
@@ -138,30 +189,13 @@ class Sending:
         finally:
             if self.reply is None:
                 self._let_go()
-
-    async def _answer(self) -> Reply:
-        exchange, provider = self._exchange, self._provider
-        ask = self._ask()
-        request = await provider.request(ask)
-        if exchange.trace is not None:
-            request = self._traced(exchange.trace, request)
-        response = await self._upstream.send(request, provider.timeouts, self._watch)
-        self._response = response
-        now = trio.current_time()
-        self.attempt.status = response.status
-        self.attempt.ttfb = now - self._started_at
-        if isinstance(self._call, PassthroughCall):
-            return await self._passed_on(self._call, response)
-        if response.status != 200:
-            raise await self._refusal(response)
-        if ask.stream:
-            return await self._stream(response)
-        return await self._whole(response, now)
+                if self.error is None:
+                    self.permit.release()
 
     def _ask(self) -> Ask:
         """Return the client's call as this target's provider understands it."""
         exchange, provider = self._exchange, self._provider
-        call, model = self._call, self._target.model
+        call, model = self._call, self.lane.target.model
         if isinstance(call, PassthroughCall):
             return ask_for(exchange, call, model)
         if provider.dialect is exchange.dialect:
@@ -200,9 +234,9 @@ class Sending:
 
     def _traced(self, trace: Trace, request: UpstreamRequest) -> UpstreamRequest:
         """Return ``request`` with the fields that make the upstream part of a trace."""
-        name = f"{self._exchange.operation} {self._target.model}"
-        headers = (*request.headers, *trace.sending(self.attempt, name))
-        return msgspec.structs.replace(request, headers=headers)
+        name = f"{self._exchange.operation} {self.lane.target.model}"
+        fields = render(trace.sending(self.attempt, name))
+        return msgspec.structs.replace(request, headers=request.headers + fields)
 
     def _too_late(self) -> UpstreamTimeout:
         timeouts, watch = self._provider.timeouts, self._watch
@@ -223,9 +257,8 @@ class Sending:
             error.body = b""
         return error
 
-    async def _whole(self, response: UpstreamResponse, now: float) -> Reply:
+    def _whole(self, body: bytes) -> Reply:
         exchange = self._exchange
-        body = await self._read(response, now)
         answer = self._provider.dialect.read_answer(self._operation, body)
         self._note_answer(answer)
         if self._translated is not None:
@@ -245,7 +278,7 @@ class Sending:
             if size > MAX_ANSWER_BYTES:
                 raise UpstreamError(self._provider.name, "the answer is too large")
             watch.phase("idle", idle)
-        return b"".join(pieces)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _note_answer(self, answer: Answer | None) -> None:
         if answer is None:
@@ -350,10 +383,11 @@ class Sending:
         now = trio.current_time()
         exchange.upstream_time += now - self._started_at
         exchange.ttft = now - exchange.dispatched_at
-        exchange.served_by = self._target
+        exchange.served_by = self.lane.target
         exchange.upstream_worked = True
         exchange.served = self
         self.attempt.decision = "answer"
+        self.permit.begun()
         self.reply = reply
         return reply
 
@@ -375,14 +409,14 @@ class Sending:
         if isinstance(exchange.error, UpstreamError):
             self.attempt.outcome = exchange.error.code
             self.attempt.reason = exchange.error.message[:200]
-            self._permit.failure(1.0, exchange.error.message)
+            self.permit.failure(1.0, exchange.error.message)
         elif exchange.end_reason is EndReason.COMPLETE:
             self.attempt.outcome = "served"
-            self._permit.success()
+            self.permit.success()
         else:
             # Its client left or we are stopping: that says nothing of the upstream.
             self.attempt.outcome = str(exchange.end_reason)
-            self._permit.release()
+            self.permit.release()
 
     def _let_go(self) -> None:
         self._watches.discard(self._watch)

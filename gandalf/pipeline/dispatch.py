@@ -13,22 +13,25 @@ from gandalf.actors.retry_budget import RetryBudget
 from gandalf.actors.routes import RouteTable, Snapshot
 from gandalf.actors.watches import Watches
 from gandalf.config import Config
+from gandalf.dialects.base import Call
 from gandalf.dialects.estimate import estimate_tokens
 from gandalf.domain.errors import BadRequest, UpstreamError, UpstreamUnavailable
 from gandalf.domain.routing import Target
 from gandalf.domain.usage import Attempt
-from gandalf.pipeline.attempt import Sending
+from gandalf.pipeline.attempt import Lane, Sending
 from gandalf.pipeline.drains import Drains
 from gandalf.pipeline.exchange import Exchange, Reply
 from gandalf.pipeline.verdict import Verdict, judge
 from gandalf.providers.base import Provider
 
+# Lanes remembered; a request about a stored object may name a target of its own.
+MAX_LANES = 10_000
+
 
 class _Failure(NamedTuple):
-    target: Target
+    sending: Sending
     error: UpstreamError
     verdict: Verdict
-    attempt: Attempt
 
 
 class Dispatch:
@@ -57,12 +60,15 @@ class Dispatch:
         self._watches = watches
         self._uniform = uniform
         self._drains: dict[str, Drains] = {}
+        self._snapshot = routes.current
+        """What ``_lanes`` are of."""
+        self._lanes: dict[Target, Lane] = {}
 
     async def enter(self, exchange: Exchange) -> Reply | None:
-        snapshot = self._routes.current
         exchange.dispatching = True
-        exchange.dispatched_at = trio.current_time()
-        self._retry_budget.note_request(exchange.dispatched_at)
+        exchange.dispatched_at = now = trio.current_time()
+        self._retry_budget.note_request(now)
+        snapshot = self._routes.current
         failures: list[_Failure] = []
         impossible: BadRequest | None = None
         call = exchange.call
@@ -70,8 +76,18 @@ class Dispatch:
         for target in exchange.targets:
             if failures and not call.replayable:
                 break  # What it was sent is gone, and cannot be sent again.
+            lane = self._lane(snapshot, target)
+            if lane is None:
+                # A reload has taken it away since the targets were chosen.
+                exchange.attempts.append(_skipped(exchange, target, "provider_removed"))
+                continue
+            if _must_guess(exchange, lane.provider):
+                return _guess(exchange, target)
+            sending = self._begin(exchange, call, lane)
+            if sending is None:
+                continue
             try:
-                reply = await self._try(exchange, snapshot, target, failures)
+                reply = await sending.run()
             except BadRequest as error:
                 if not call.replayable:
                     raise  # It was the rest of what this target was being sent.
@@ -80,8 +96,9 @@ class Dispatch:
                 continue
             if reply is not None:
                 return reply
+            failures.append(self._judge(sending))
         if call.replayable:
-            reply = await self._try_again(exchange, snapshot, failures)
+            reply = await self._try_again(exchange, call, failures)
             if reply is not None:
                 return reply
         if failures:
@@ -101,58 +118,49 @@ class Dispatch:
 
     # One target.
 
-    async def _try(
-        self,
-        exchange: Exchange,
-        snapshot: Snapshot,
-        target: Target,
-        failures: list[_Failure],
-    ) -> Reply | None:
-        """Return the answer of ``target``, or None having noted why there is none.
+    def _lane(self, snapshot: Snapshot, target: Target) -> Lane | None:
+        """Return what requests to ``target`` need; None if its provider is gone."""
+        lanes = self._lanes
+        if snapshot is not self._snapshot or len(lanes) > MAX_LANES:
+            self._snapshot = snapshot
+            lanes.clear()
+        lane = lanes.get(target)
+        if lane is None:
+            provider = snapshot.providers.get(target.provider)
+            if provider is None:
+                return None
+            lanes[target] = lane = Lane(
+                target,
+                provider,
+                snapshot.upstreams[provider.name],
+                self._drains_of(provider),
+            )
+        return lane
+
+    def _begin(self, exchange: Exchange, call: Call, lane: Lane) -> Sending | None:
+        """Return what sends to ``lane``; None if that is not to be tried now."""
+        permit = self._breakers.admit(lane.name)
+        if permit is None:
+            exchange.attempts.append(_skipped(exchange, lane.target, "breaker_open"))
+            return None
+        exchange.drains = lane.drains
+        return Sending(exchange, call, lane, permit, self._watches)
+
+    def _judge(self, sending: Sending) -> _Failure:
+        """Return what has become of ``sending``, and let the breaker know.
 
         Raises:
             UpstreamError: No other target is to be tried.
-            BadRequest: This target cannot be asked for what the client wants.
         """
-        provider = snapshot.providers.get(target.provider)
-        if provider is None:
-            # A reload has taken it away since the targets were chosen.
-            exchange.attempts.append(_skipped(exchange, target, "provider_removed"))
-            return None
-        if _must_guess(exchange, provider):
-            return _guess(exchange, target)
-        permit = self._breakers.admit(target.name)
-        if permit is None:
-            exchange.attempts.append(_skipped(exchange, target, "breaker_open"))
-            return None
-        exchange.drains = self._drains_of(provider)
-        sending = Sending(
-            exchange,
-            target,
-            provider,
-            snapshot.upstreams[provider.name],
-            permit,
-            self._watches,
-        )
-        try:
-            reply = await sending.run()
-        except UpstreamError as error:
-            verdict = judge(error)
-            failures.append(_Failure(target, error, verdict, sending.attempt))
-            permit.failure(verdict.weight, error.message)
-            self._bench(target, verdict, error)
-            sending.attempt.decision = "failover" if verdict.failover else "give_up"
-            if not verdict.failover:
-                raise
-            return None
-        except BadRequest:
-            sending.attempt.decision = "skipped"
-            raise
-        finally:
-            if exchange.served is None:
-                permit.release()
-        permit.begun()
-        return reply
+        error, target = sending.error, sending.lane.target
+        assert error is not None  # noqa: S101 - it has no reply
+        verdict = judge(error)
+        sending.permit.failure(verdict.weight, error.message)
+        self._bench(target, verdict, error)
+        sending.attempt.decision = "failover" if verdict.failover else "give_up"
+        if not verdict.failover:
+            raise error
+        return _Failure(sending, error, verdict)
 
     def _bench(self, target: Target, verdict: Verdict, error: UpstreamError) -> None:
         if verdict.bench <= 0:
@@ -175,7 +183,7 @@ class Dispatch:
     # All targets have failed once.
 
     async def _try_again(
-        self, exchange: Exchange, snapshot: Snapshot, failures: list[_Failure]
+        self, exchange: Exchange, call: Call, failures: list[_Failure]
     ) -> Reply | None:
         settings = self._current().retries
         pending = [failure for failure in failures if failure.verdict.retry]
@@ -185,14 +193,18 @@ class Dispatch:
             pause = self._uniform(0, delay) + (again.error.retry_after or 0.0)
             if pause > settings.max_delay or not self._retry_budget.allow_retry():
                 return None
-            again.attempt.decision = "retry"
+            again.sending.attempt.decision = "retry"
             await trio.sleep(pause)
-            known = len(failures)
-            reply = await self._try(exchange, snapshot, again.target, failures)
-            if reply is not None:
-                return reply
             pending.remove(again)
-            pending += [new for new in failures[known:] if new.verdict.retry]
+            sending = self._begin(exchange, call, again.sending.lane)
+            if sending is not None:
+                reply = await sending.run()
+                if reply is not None:
+                    return reply
+                failure = self._judge(sending)
+                failures.append(failure)
+                if failure.verdict.retry:
+                    pending.append(failure)
             delay = min(delay * 2, settings.max_delay)
         return None
 
@@ -225,7 +237,7 @@ def _skipped(exchange: Exchange, target: Target, why: str) -> Attempt:
 
 def _worst(failures: list[_Failure]) -> UpstreamError:
     """Return the failure that the client is told of when no target has answered."""
-    failures[-1].attempt.decision = "give_up"
+    failures[-1].sending.attempt.decision = "give_up"
     # The rate limit of one target is no reason to wait if another one just failed:
     # the worst of them is what the client should know, the latest among equals.
     return max(reversed(failures), key=lambda failure: failure.error.status).error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from gandalf.dialects import json_object
@@ -63,6 +65,10 @@ _decode_chat = msgspec.json.Decoder(_ChatView).decode
 _decode_completions = msgspec.json.Decoder(_CompletionsView).decode
 _decode_embeddings = msgspec.json.Decoder(_EmbeddingsView).decode
 
+_encode = msgspec.json.Encoder().encode
+# With a value that has nothing escaped in it.
+_find_model = re.compile(rb'"model"[ \t\n\r]*:[ \t\n\r]*("[^"\\]*")').search
+
 _NOTHING = (b"null", b"[]")
 
 
@@ -75,6 +81,8 @@ class Call(BaseCall, kw_only=True):
     """Whether it sent ``stream_options``: a tool may have a parameter of that name."""
     functions: bool = False
     """Whether the client knows only ``functions``, which ``tools`` have replaced."""
+    plain: bool = False
+    """What ``Governed.check`` has found."""
 
     def body_for(self, model: str) -> bytes:
         """Return the body for an upstream of the same dialect.
@@ -82,19 +90,26 @@ class Call(BaseCall, kw_only=True):
         It is the client's but for the model name and, on a stream, the request for
         usage that the gateway needs to account for it.
         """
-        edits: list[tuple[json_object.Span, bytes]] = []
+        body, edits = self.body, []
         if model != self.model:
-            span = GOVERNED.place(self.body, "model")
-            assert span is not None  # noqa: S101 - what has no model is no call
-            edits.append((span, msgspec.json.encode(model)))
+            edits.append((self._place_of_model(), _encode(model)))
         if self.stream and not self.include_usage:
             edits.append(self._asking_for_usage())
-        return json_object.splice(self.body, edits) if edits else self.body
+        return json_object.splice(body, edits) if edits else body
+
+    def _place_of_model(self) -> json_object.Span:
+        # What is plain has the name once, and it is the member's.
+        found = _find_model(self.body) if self.plain else None
+        if found is not None:
+            return json_object.Span(*found.span(1))
+        span = GOVERNED.place(self.body, "model")
+        assert span is not None  # noqa: S101 - what has no model is no call
+        return span
 
     def _asking_for_usage(self) -> tuple[json_object.Span, bytes]:
         span = None
         if self.options_sent:
-            span = GOVERNED.place(self.body, "stream_options")
+            span = GOVERNED.place(self.body, "stream_options", plain=self.plain)
         if span is None:
             start = self.body.index(b"{") + 1
             added = b'"stream_options":{"include_usage":true},'
@@ -106,7 +121,7 @@ class Call(BaseCall, kw_only=True):
 def chat_call(body: bytes) -> Call:
     """Return what the ``body`` of a chat completion asks for."""
     view = _decode_chat(body)
-    GOVERNED.check(body)
+    plain = GOVERNED.check(body)
     options = view.stream_options
     return Call(
         operation="chat",
@@ -121,6 +136,7 @@ def chat_call(body: bytes) -> Call:
         max_tokens=view.max_completion_tokens or view.max_tokens,
         estimated_tokens=estimate_tokens(view.messages) + len(view.tools) // 4,
         functions=_told(view.functions) and not _told(view.tools),
+        plain=plain,
     )
 
 
@@ -131,7 +147,7 @@ def _told(value: msgspec.Raw) -> bool:
 def completions_call(body: bytes) -> Call:
     """Return what the ``body`` of a legacy completion asks for."""
     view = _decode_completions(body)
-    GOVERNED.check(body)
+    plain = GOVERNED.check(body)
     options = view.stream_options
     prompts, tokens = _prompts_of(view.prompt)
     return Call(
@@ -146,6 +162,7 @@ def completions_call(body: bytes) -> Call:
         seed=view.seed,
         max_tokens=view.max_tokens,
         estimated_tokens=tokens,
+        plain=plain,
     )
 
 
@@ -163,11 +180,12 @@ def _prompts_of(prompt: str | list[str | int | list[int]] | None) -> tuple[int, 
 def embeddings_call(body: bytes) -> Call:
     """Return what the ``body`` of an embeddings request asks for."""
     view = _decode_embeddings(body)
-    GOVERNED.check(body)
+    plain = GOVERNED.check(body)
     return Call(
         operation="embeddings",
         model=_named(view.model),
         body=body,
+        plain=plain,
         estimated_tokens=estimate_tokens(view.input),
     )
 
