@@ -23,6 +23,8 @@ class Window:
         if buckets and buckets[-1][0] == second:
             buckets[-1][1] += amount
         else:
+            # Nobody may ask for the total for days: it is failures that make one ask.
+            self.total(now)
             buckets.append([second, amount])
         self._total += amount
 
