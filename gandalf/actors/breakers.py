@@ -87,13 +87,19 @@ class Permit:
         A probe that turns out to be a long stream would otherwise keep everybody else
         away until its end. The end is still to be reported, like any other.
         """
-        if self._breaker is not None:
-            self._epoch = self._breaker.begun(self._epoch)
+        breaker = self._breaker
+        if breaker is not None and breaker.state is not CLOSED:
+            self._epoch = breaker.begun(self._epoch)
 
-    def success(self) -> None:
-        """Report that the target did its part to the end."""
-        if (breaker := self._settle()) is not None:
-            breaker.succeeded(self._epoch)
+    def success(self, now: float | None = None) -> None:
+        """Report that the target did its part to the end.
+
+        ``now`` is for whoever has just asked what time it is.
+        """
+        breaker = self._breaker
+        if breaker is not None:
+            self._breaker = None
+            breaker.succeeded(self._epoch, now)
 
     def failure(self, weight: float, reason: str = "") -> None:
         """Report a failure that weighs ``weight`` against the target. 0: a release."""
@@ -182,7 +188,7 @@ class Breaker:
             return self._epoch
         return epoch
 
-    def succeeded(self, epoch: int) -> None:
+    def succeeded(self, epoch: int, now: float | None = None) -> None:
         """Count a success, or close if it was the probe's."""
         if epoch != self._epoch:
             return
@@ -190,7 +196,7 @@ class Breaker:
             self._close()
         elif self._owner.settings.enabled:
             self._in_a_row = 0
-            self._samples.add(1, self._owner.clock())
+            self._samples.add(1, self._owner.clock() if now is None else now)
 
     def failed(self, epoch: int, weight: float, reason: str) -> None:
         """Count a failure, and open if it is one too many."""

@@ -62,7 +62,7 @@ class Pool:
             served, and their waiting is part of the phase ``connect``.
         keepalive_expiry: Seconds a connection may be idle and still be used.
         tls: Whom to trust when the URL is ``https``. None: the system's authorities.
-        clock: The time, in seconds.
+        clock: The time, in seconds; that of the watches.
 
     Raises:
         ValueError: ``base_url`` is not an ``http`` or ``https`` URL.
@@ -142,14 +142,15 @@ class Pool:
             watch.phase("connect", timeouts.connect)
             with watch.guard():
                 await self._queue.park()  # Whoever frees a slot hands it over.
-        connection = None
+        connection, now = None, 0.0
         try:
             # What is consumed could not be sent again, should an idle one turn out to
             # be closed.
             if request.upload is None and self._idle:
-                connection = self._take_idle()
+                now = self._clock()
+                connection = self._take_idle(now)
             if connection is not None:
-                _begin(connection, limit, watch)
+                _begin(connection, limit, watch, now)
                 try:
                     await connection.request(head, body, watch, limit)
                 except NoAnswer:
@@ -163,7 +164,7 @@ class Pool:
                 watch.phase("connect", timeouts.connect)
                 with watch.guard():
                     connection = await self._connect()
-                _begin(connection, limit, watch)
+                _begin(connection, limit, watch, trio.current_time())
                 await connection.request(head, body, watch, limit, request.upload)
             coding = connection.parser.headers.get(b"content-encoding")
             if coding is not None and not coded and coding.lower() != b"identity":
@@ -200,11 +201,9 @@ class Pool:
             return Connection(wire, None)
         return Connection(wire, await secure(wire, self._tls, self.origin.host))
 
-    def _take_idle(self) -> Connection | None:
+    def _take_idle(self, now: float) -> Connection | None:
         idle = self._idle
-        if not idle:
-            return None
-        horizon = self._clock() - self.keepalive_expiry
+        horizon = now - self.keepalive_expiry
         while idle:
             connection = idle.pop()
             if connection.idle_since > horizon and connection.quiet():
@@ -231,14 +230,16 @@ class Pool:
             self._busy -= 1
 
 
-def _begin(connection: Connection, limit: float | None, watch: Watch) -> None:
+def _begin(
+    connection: Connection, limit: float | None, watch: Watch, now: float
+) -> None:
     """Let ``watch`` stop ``connection`` from here on."""
     if watch.expired:
         # Its time was over in the very turn that ended the wait for a connection: too
         # late to cancel that wait, and it is said only once.
         raise UpstreamBroken(f"{watch.name} took too long", sent=False)
     watch.stop = connection.close
-    watch.phase("response_headers", limit)
+    watch.phase("response_headers", limit, now)
 
 
 def _framing(body: bytes, upload: Upload) -> bytes:

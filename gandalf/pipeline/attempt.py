@@ -379,14 +379,15 @@ class Sending:
         return self._call.operation
 
     def _serve(self, reply: Reply) -> Reply:
-        exchange = self._exchange
+        exchange, attempt = self._exchange, self.attempt
         now = trio.current_time()
-        exchange.upstream_time += now - self._started_at
+        attempt.duration = duration = now - self._started_at
+        attempt.decision = "answer"
+        exchange.upstream_time += duration
         exchange.ttft = now - exchange.dispatched_at
         exchange.served_by = self.lane.target
         exchange.upstream_worked = True
         exchange.served = self
-        self.attempt.decision = "answer"
         self.permit.begun()
         self.reply = reply
         return reply
@@ -401,21 +402,22 @@ class Sending:
     def settle(self, exchange: Exchange) -> None:
         """Let go of the upstream; note how it ended, and tell the breaker."""
         self._let_go()
-        self.attempt.duration = trio.current_time() - self._started_at
+        attempt, error = self.attempt, exchange.error
         assert self.reply is not None  # noqa: S101 - what is served has one
         body = self.reply.body
         if isinstance(body, StreamBody):
             body.note(exchange)
-        if isinstance(exchange.error, UpstreamError):
-            self.attempt.outcome = exchange.error.code
-            self.attempt.reason = exchange.error.message[:200]
-            self.permit.failure(1.0, exchange.error.message)
-        elif exchange.end_reason is EndReason.COMPLETE:
-            self.attempt.outcome = "served"
-            self.permit.success()
+            attempt.duration = trio.current_time() - self._started_at
+        if exchange.end_reason is EndReason.COMPLETE and error is None:
+            attempt.outcome = "served"
+            self.permit.success(self._started_at + attempt.duration)
+        elif isinstance(error, UpstreamError):
+            attempt.outcome = error.code
+            attempt.reason = error.message[:200]
+            self.permit.failure(1.0, error.message)
         else:
             # Its client left or we are stopping: that says nothing of the upstream.
-            self.attempt.outcome = str(exchange.end_reason)
+            attempt.outcome = str(exchange.end_reason)
             self.permit.release()
 
     def _let_go(self) -> None:
