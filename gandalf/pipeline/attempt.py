@@ -258,11 +258,11 @@ class Sending:
         return error
 
     def _whole(self, body: bytes) -> Reply:
-        exchange = self._exchange
-        answer = self._provider.dialect.read_answer(self._operation, body)
-        self._note_answer(answer)
-        if self._translated is not None:
-            body = self._in_clients_words(body, self._translated)
+        exchange, translated = self._exchange, self._translated
+        call = self._call if translated is None else translated
+        self._note_answer(self._provider.dialect.read_answer(call.operation, body))
+        if translated is not None:
+            body = self._in_clients_words(body, translated)
         if exchange.capture is not None:
             exchange.capture.add(body)
         return self._serve(Reply(200, b"application/json", body))
@@ -370,13 +370,6 @@ class Sending:
             source.stream_renderer(self._call),
             self._translated.json_tool,
         )
-
-    @property
-    def _operation(self) -> str:
-        """What the upstream was asked for."""
-        if self._translated is not None:
-            return self._translated.operation
-        return self._call.operation
 
     def _serve(self, reply: Reply) -> Reply:
         exchange, attempt = self._exchange, self.attempt

@@ -7,6 +7,8 @@ beta header of a provider, and silently break it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import itemgetter
 from typing import NamedTuple
 
 from gandalf.providers.base import Headers
@@ -87,9 +89,10 @@ MAX_LENGTH = 1000
 class _Passing(NamedTuple):
     """What of the fields with certain names passes."""
 
-    names: list[bytes]
+    lines: int
     template: bytes
     """The fields, with a place for each value."""
+    values: Callable[[Headers], tuple[bytes, ...]]
 
 
 _known: dict[tuple[bytes, ...], _Passing] = {}
@@ -103,15 +106,14 @@ def forwarded(headers: Headers) -> bytes:
     Raises:
         UpstreamBroken: One of them is more than a line.
     """
-    named = headers.get(b"connection")
-    if named is None or named in (b"keep-alive", b"close"):
+    connection = headers.get(b"connection")
+    if connection is None or connection in (b"keep-alive", b"close"):
         names = tuple(headers)
     else:
-        listed = {name.strip() for name in named.lower().split(b",")}
+        listed = {name.strip() for name in connection.lower().split(b",")}
         names = tuple(name for name in headers if name not in listed)
-    passing = _known.get(names) or _passing(names)
-    values = tuple([headers[name] for name in passing.names])
-    return checked(passing.template % values, len(values))
+    lines, template, values = _known.get(names) or _passing(names)
+    return checked(template % values(headers), lines)
 
 
 def _passing(names: tuple[bytes, ...]) -> _Passing:
@@ -122,8 +124,14 @@ def _passing(names: tuple[bytes, ...]) -> _Passing:
         if name not in _KEPT_BACK and not name.startswith(_KEPT_BACK_PREFIXES)
     ]
     lines = [b"%b: %%b\r\n" % name.replace(b"%", b"%%") for name in kept]
-    passing = _Passing(kept, b"".join(lines))
+    passing = _Passing(len(kept), b"".join(lines), _getter(kept))
     short = len(names) <= MAX_NAMES and sum(map(len, names)) <= MAX_LENGTH
     if short and len(_known) < MAX_KNOWN:
         _known[names] = passing
     return passing
+
+
+def _getter(names: list[bytes]) -> Callable[[Headers], tuple[bytes, ...]]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda headers: tuple([headers[name] for name in names])

@@ -57,10 +57,11 @@ decode_answer = msgspec.json.Decoder(AnswerView).decode
 def choices_answer(body: bytes) -> Answer:
     """Return what a whole answer says of itself. Raises UNREADABLE if it is none."""
     view = decode_answer(body)
+    choices = view.choices
     return Answer(
-        usage=tokens_of(view.usage),
-        finish_reason=view.choices[0].finish_reason if view.choices else None,
-        failed=failed_in(view),
+        tokens_of(view.usage),
+        choices[0].finish_reason if choices else None,
+        failed_in(view) if view.error else None,
     )
 
 
@@ -68,44 +69,40 @@ def tokens_of(usage: UsageView | None) -> TokenUsage | None:
     """Return the tokens by class; None if they are not told."""
     if usage is None or usage.prompt_tokens is None:
         return None
+    sent, answered, total = (
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.total_tokens,
+    )
     prompt = usage.prompt_tokens_details or _NO_PROMPT_DETAILS
     completion = usage.completion_tokens_details or _NO_COMPLETION_DETAILS
+    cached, audio = prompt.cached_tokens, prompt.audio_tokens
     written = prompt.cache_write_tokens
     if written is None:
         written = prompt.cache_creation_tokens
-    apart = _reasoning_apart(usage, completion)
+    reasoning, audio_output = completion.reasoning_tokens, completion.audio_tokens
+    output = None
+    if answered is not None:
+        apart = 0 if total is None else total - sent - answered
+        if apart > 0 and (not reasoning or reasoning == apart):
+            # At OpenAI the completion's tokens have those of the reasoning among them;
+            # at xAI and Google only the total has, and Google does not say in the
+            # details what the rest of it is.
+            reasoning = apart
+            output = answered - (audio_output or 0)
+        else:
+            output = answered - (reasoning or 0) - (audio_output or 0)
+    # OpenAI's totals include the parts; ours are disjoint.
+    input_ = sent - (cached or 0) - (written or 0) - (audio or 0)
     return TokenUsage(
-        input=_rest(
-            usage.prompt_tokens, prompt.cached_tokens, written, prompt.audio_tokens
-        ),
-        cache_read=prompt.cached_tokens,
+        input=max(0, input_),
+        cache_read=cached,
         cache_write=written,
-        audio_input=prompt.audio_tokens,
-        output=_rest(
-            usage.completion_tokens,
-            0 if apart else completion.reasoning_tokens,
-            completion.audio_tokens,
-        ),
-        reasoning=apart or completion.reasoning_tokens,
-        audio_output=completion.audio_tokens,
+        audio_input=audio,
+        output=output if output is None else max(0, output),
+        reasoning=reasoning,
+        audio_output=audio_output,
     )
-
-
-def _reasoning_apart(usage: UsageView, details: _CompletionDetails) -> int:
-    """Return the reasoning tokens that ``completion_tokens`` leave out.
-
-    At OpenAI they never do; at xAI and Google only the total has them, and Google does
-    not say in the details what it is.
-    """
-    total, prompt, completion = (
-        usage.total_tokens,
-        usage.prompt_tokens,
-        usage.completion_tokens,
-    )
-    if total is None or prompt is None or completion is None:
-        return 0
-    apart = total - prompt - completion
-    return apart if apart > 0 and details.reasoning_tokens in (None, 0, apart) else 0
 
 
 def usage_json(usage: TokenUsage) -> dict[str, Any]:
@@ -138,16 +135,6 @@ def _written(usage: TokenUsage) -> int | None:
 def _details(name: str, counts: dict[str, int | None]) -> dict[str, Any]:
     known = {kind: count for kind, count in counts.items() if count is not None}
     return {name: known} if known else {}
-
-
-def _rest(total: int | None, *parts: int | None) -> int | None:
-    # OpenAI's totals include the parts; ours are disjoint.
-    if total is None:
-        return None
-    for part in parts:
-        if part:
-            total -= part
-    return max(0, total)
 
 
 def failed_in(view: AnswerView) -> Failed | None:

@@ -90,21 +90,24 @@ class Call(BaseCall, kw_only=True):
         It is the client's but for the model name and, on a stream, the request for
         usage that the gateway needs to account for it.
         """
-        body, edits = self.body, []
-        if model != self.model:
-            edits.append((self._place_of_model(), _encode(model)))
-        if self.stream and not self.include_usage:
-            edits.append(self._asking_for_usage())
-        return json_object.splice(body, edits) if edits else body
-
-    def _place_of_model(self) -> json_object.Span:
+        body = self.body
+        silent = self.stream and not self.include_usage
+        if model == self.model:
+            if silent:
+                return json_object.splice(body, [self._asking_for_usage()])
+            return body
         # What is plain has the name once, and it is the member's.
-        found = _find_model(self.body) if self.plain else None
+        found = _find_model(body) if self.plain else None
         if found is not None:
-            return json_object.Span(*found.span(1))
-        span = GOVERNED.place(self.body, "model")
-        assert span is not None  # noqa: S101 - what has no model is no call
-        return span
+            start, end = found.span(1)
+        else:
+            span = GOVERNED.place(body, "model")
+            assert span is not None  # noqa: S101 - what has no model is no call
+            start, end = span
+        if silent:
+            renamed = json_object.Span(start, end), _encode(model)
+            return json_object.splice(body, [renamed, self._asking_for_usage()])
+        return b"".join((body[:start], _encode(model), body[end:]))
 
     def _asking_for_usage(self) -> tuple[json_object.Span, bytes]:
         span = None
