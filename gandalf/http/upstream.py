@@ -152,7 +152,7 @@ class Pool:
             if connection is not None:
                 _begin(connection, limit, watch, now)
                 try:
-                    await connection.request(head, body, watch, limit)
+                    await connection.request(head, body, watch, limit, again=True)
                 except NoAnswer:
                     if watch.expired:
                         raise

@@ -73,6 +73,8 @@ class Connection:
         watch: Watch,
         limit: float | None,
         upload: Upload | None = None,
+        *,
+        again: bool = False,
     ) -> Coroutine[Any, Any, None]:
         """Send a request and read up to the end of the response's header section.
 
@@ -84,18 +86,22 @@ class Connection:
             watch: Gets the phase ``response_headers`` again as the upload goes on.
             limit: How long that phase may last.
             upload: The rest of the body.
+            again: Whether the connection was idle: what comes on it before the request
+                has left answers something else.
 
         Raises:
             UpstreamBroken: There is no valid response.
-            NoAnswer: There is nothing at all.
+            NoAnswer: There is nothing at all, or not for this request.
             GatewayError: The rest of the body did not come.
         """
         self.parser.begin(head_request=head.startswith(b"HEAD "))
         if upload is not None:
             return self._pass_on(head, body, upload, watch, limit)
         if self._tls is None and len(body) <= SENT_AT_ONCE:
-            self._wire.send_soon(head + body)
+            self._wire.send_soon(head + body, only_if_quiet=again)
             return self._answer()
+        if again and not self._wire.quiet():
+            self._fail()
         if len(body) <= SENT_AT_ONCE_TLS:
             return self._send_and_answer(head + body)
         return self._upload((head, body), watch, limit)
@@ -121,13 +127,13 @@ class Connection:
 
     async def _answer(self) -> None:
         """Read up to the end of the response's header section."""
-        parser = self.parser
+        parser, wire = self.parser, self._wire
         while not parser.status:
             try:
                 data = await self._read()
             except _FAILURES:
                 self._fail()
-            if not data and parser.silent:
+            if (not data and parser.silent) or wire.spoiled:
                 self._fail()
             parser.feed(data)
 
@@ -153,12 +159,15 @@ class Connection:
         )
 
     def quiet(self) -> bool:
-        """Whether nothing has come while the connection was idle: it is still good."""
+        """Whether nothing has come while the connection was idle: it is still good.
+
+        As far as anybody has been told by the last turn; ``request`` looks closer.
+        """
         # trio does not show what TLS has received and not yet decrypted, but such
         # bytes would become the beginning of the next response.
         if self._tls is not None and self._tls._incoming.pending:
             return False
-        return self._wire.quiet()
+        return not self._wire.readable or self._wire.quiet()
 
     def close(self) -> None:
         """Close at once, without TLS's farewell. Synchronous, idempotent."""

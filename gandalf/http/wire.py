@@ -22,7 +22,7 @@ class Wire(Readable, trio.abc.Stream):
     request: what cannot be sent is dropped, and reading tells how it really ended.
     """
 
-    __slots__ = ("_held", "_outbox", "sending")
+    __slots__ = ("_held", "_only_if_quiet", "_outbox", "sending", "spoiled")
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
@@ -30,13 +30,22 @@ class Wire(Readable, trio.abc.Stream):
         self._outbox = outbox()
         self.sending = True
         """False once what is sent is dropped."""
+        self._only_if_quiet = False
+        self.spoiled = False
+        """Whether something had come before what was to be sent only if quiet."""
 
-    def send_soon(self, data: bytes) -> None:
+    def send_soon(self, data: bytes, *, only_if_quiet: bool = False) -> None:
         """Send ``data`` at the end of this turn, and as the system takes it.
 
         Nothing else may be sent before it is on its way: ``sent`` tells.
+
+        Args:
+            data: What to send.
+            only_if_quiet: Whether it is dropped, and the connection ``spoiled``, if
+                anything has come by then: that cannot be an answer to it.
         """
         self._held = data
+        self._only_if_quiet = only_if_quiet
         self._outbox.add(self)
 
     @property
@@ -45,6 +54,13 @@ class Wire(Readable, trio.abc.Stream):
         return not self._held
 
     def send_held(self) -> None:
+        if self._only_if_quiet:
+            self._only_if_quiet = False
+            # Asked for as late as can be: nobody has been told of what came in this
+            # turn. Who waits for the answer will be woken by it.
+            if not self.quiet():
+                self.spoiled = True
+                self.sending = False
         if held := self._held:
             self._held = held[self.try_send(held) :]
             self.blocked = bool(self._held)

@@ -1,6 +1,7 @@
 """Slots and connections: who gets one, what becomes of it, and that none is lost."""
 
 import random
+import socket
 import time
 from collections import deque
 from contextlib import closing
@@ -11,6 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from gandalf.config import Timeouts
 from gandalf.http.upstream import Pool
+from gandalf.http.upstream_connection import SENT_AT_ONCE
 from gandalf.providers.base import UpstreamBroken, UpstreamRequest, Watch
 from tests.fakes.calls import TooLate, a_request, call, opened, read
 from tests.fakes.servers import OK, answering, echo_lengths, serving
@@ -26,6 +28,11 @@ class SetClock:
 
     def __call__(self):
         return self.now
+
+
+def send_now(peer, data):
+    """Send without giving anybody a turn; it has arrived when this returns."""
+    assert peer.sock._sock.send(data) == len(data)
 
 
 async def silent(peer):
@@ -158,6 +165,74 @@ async def test_an_answer_that_nobody_asked_for_is_thrown_away_with_its_connectio
 
     assert got.body == b"ok"
     assert len(server.peers) == 2
+
+
+EVIL = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"
+
+
+async def once(peer):
+    """Answer a request, and after that only what the test itself sends."""
+    await peer.read_request()
+    await peer.send(OK)
+    await peer.wait_left()
+
+
+@pytest.mark.parametrize("size", [2, SENT_AT_ONCE + 1])
+async def test_what_comes_in_the_turn_in_which_an_answer_ended_is_no_answer(size):
+    async with serving(once) as server:
+        with closing(Pool(server.url)) as pool:
+            response = await opened(pool)
+            while await response.receive():
+                pass
+            response.close()
+            # Nobody else has had a turn since, so nobody can have told of this.
+            send_now(server.peers[0], EVIL)
+            got = await call(pool, a_request(b"x" * size))
+
+    assert got.body == b"ok"
+    assert len(server.peers) == 2
+
+
+@pytest.mark.parametrize("end", [False, True])
+async def test_what_comes_before_the_request_has_left_is_no_answer(end):
+    """Whoever sends it cannot have seen the request."""
+
+    async def speak_first():
+        send_now(server.peers[0], EVIL)
+        if end:
+            server.peers[0].sock.shutdown(socket.SHUT_WR)
+
+    async def ask():
+        bodies.append((await call(pool)).body)
+
+    bodies = []
+    async with serving(once) as server:
+        with closing(Pool(server.url)) as pool:
+            await call(pool)
+            await wait_all_tasks_blocked(0.005)
+            # Both run in the same turn; of the orders that they may run in, one is it.
+            for _ in range(10):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(ask)
+                    nursery.start_soon(speak_first)
+                server.peers[:] = server.peers[-1:]
+                await wait_all_tasks_blocked(0.005)
+
+    assert bodies == [b"ok"] * 10
+
+
+async def test_an_upstream_that_refuses_a_connection_at_once_has_answered():
+    busy = b"HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy"
+
+    async def script(peer):
+        await peer.send(busy)
+        await peer.wait_left()
+
+    async with serving(script) as server:
+        with closing(Pool(server.url)) as pool:
+            got = await call(pool)
+
+    assert (got.status, got.body) == (503, b"busy")
 
 
 @pytest.mark.parametrize("end", ["close", "reset"])
