@@ -123,12 +123,12 @@ class Breaker:
     """The state machine of one target. A pure one: it is told the time."""
 
     __slots__ = (
-        "_epoch",
         "_in_a_row",
         "_owner",
         "_probing",
         "_samples",
         "_weights",
+        "epoch",
         "reason",
         "state",
         "target",
@@ -141,9 +141,9 @@ class Breaker:
         self.reason = ""
         self.until = 0.0
         self._owner = owner
-        # Changes with the state: permits of other epochs are history, and in the
-        # half-open state only the probe's is of the current one.
-        self._epoch = 0
+        self.epoch = 0
+        """Changes with the state: permits of other epochs are history, and in the
+        half-open state only the probe's is of the current one."""
         self._probing = False
         self._in_a_row = 0
         self._samples = Window(owner.settings.window_seconds)
@@ -159,7 +159,7 @@ class Breaker:
             if self._probing:
                 return None
             self._probing = True
-        return Permit(self, self._epoch)
+        return Permit(self, self.epoch)
 
     def retry_after(self) -> float:
         """Return the seconds until ``admit`` can succeed; 0 if it would now."""
@@ -183,14 +183,14 @@ class Breaker:
 
     def begun(self, epoch: int) -> int:
         """Close if the probe says so, and return the epoch that its permit is of."""
-        if epoch == self._epoch and self.state is HALF_OPEN:
+        if epoch == self.epoch and self.state is HALF_OPEN:
             self._close()
-            return self._epoch
+            return self.epoch
         return epoch
 
     def succeeded(self, epoch: int, now: float | None = None) -> None:
         """Count a success, or close if it was the probe's."""
-        if epoch != self._epoch:
+        if epoch != self.epoch:
             return
         if self.state is HALF_OPEN:
             self._close()
@@ -201,7 +201,7 @@ class Breaker:
     def failed(self, epoch: int, weight: float, reason: str) -> None:
         """Count a failure, and open if it is one too many."""
         settings = self._owner.settings
-        if epoch != self._epoch:
+        if epoch != self.epoch:
             return
         if not settings.enabled:
             self.released(epoch)
@@ -218,7 +218,7 @@ class Breaker:
 
     def released(self, epoch: int) -> None:
         """Let the next request be the probe, if it was the probe's permit."""
-        if epoch == self._epoch and self.state is HALF_OPEN:
+        if epoch == self.epoch and self.state is HALF_OPEN:
             self._probing = False
 
     def _verdict(self, settings: CircuitBreaker, now: float) -> str | None:
@@ -244,7 +244,7 @@ class Breaker:
 
     def _enter(self, state: BreakerState, reason: str) -> None:
         old, self.state, self.reason = self.state, state, reason
-        self._epoch += 1
+        self.epoch += 1
         self._probing = False
         self._owner.changed(self, old)
 
@@ -273,6 +273,9 @@ class Breakers:
 
     def admit(self, target: str) -> Permit | None:
         """Return leave to make an attempt at ``target``, or None: leave it alone."""
+        breaker = self._breakers.get(target)
+        if breaker is not None and breaker.state is CLOSED:
+            return Permit(breaker, breaker.epoch)
         return self._breaker(target).admit()
 
     def bench(self, target: str, duration: float, reason: str) -> None:

@@ -42,6 +42,12 @@ class ResponseParser:
 
     def __init__(self) -> None:
         self._http = httptools.HttpResponseParser(self)
+        # As they are again after each response that another one may follow.
+        self._interim = False
+        self._overhead = 0
+        self._fault = ""
+        # Set with each header section.
+        self._until_close = False
         self.begin(head_request=False)
 
     def begin(self, *, head_request: bool) -> None:
@@ -57,10 +63,6 @@ class ResponseParser:
         self.silent = True
         """Whether nothing at all has arrived."""
         self._head_request = head_request
-        self._interim = False
-        self._until_close = False
-        self._overhead = 0
-        self._fault = ""
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take in what arrived; b"" is the end of the connection.
@@ -134,9 +136,8 @@ class ResponseParser:
             return
         headers = self.headers
         coding = headers.get(b"transfer-encoding")
-        if coding is None:
-            self._until_close = b"content-length" not in headers
-        elif coding.lower() != b"chunked":
+        self._until_close = coding is None and b"content-length" not in headers
+        if coding is not None and coding.lower() != b"chunked":
             self._refuse("unsupported transfer-encoding")
         self.status = status
         # llhttp cannot know that this response has no body; it would take the next

@@ -269,16 +269,22 @@ class Sending:
 
     async def _read(self, response: UpstreamResponse, now: float) -> bytes:
         watch, idle = self._watch, self._provider.timeouts.idle
-        pieces: list[bytes] = []
-        size = 0
         watch.phase("idle", idle, now)
-        while piece := await response.receive():
+        body = await response.receive()
+        watch.phase("idle", idle)
+        piece = await response.receive() if body else b""
+        if not piece:
+            return body  # As most are, in one piece.
+        pieces = [body]
+        size = len(body)
+        while piece:
             pieces.append(piece)
             size += len(piece)
             if size > MAX_ANSWER_BYTES:
                 raise UpstreamError(self._provider.name, "the answer is too large")
             watch.phase("idle", idle)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            piece = await response.receive()
+        return b"".join(pieces)
 
     def _note_answer(self, answer: Answer | None) -> None:
         if answer is None:

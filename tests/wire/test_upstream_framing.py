@@ -211,6 +211,17 @@ async def test_data_after_the_answer_is_in_no_answer(extra):
     assert first.headers == {b"content-length": b"11"}
 
 
+async def test_an_answer_after_one_without_a_body_is_not_whole_when_it_is_cut():
+    script = answering(b"HTTP/1.1 204 No Content\r\n\r\n", CHUNKED[:-20])
+    async with serving(script) as server:
+        with closing(Pool(server.url)) as pool:
+            await call(pool)
+            with pytest.raises(UpstreamBroken):
+                await call(pool)
+
+    assert len(server.peers) == 1
+
+
 async def test_what_arrived_together_is_received_together():
     events = b"".join(b"6\r\nevent%d\r\n" % i for i in range(5))
     head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
