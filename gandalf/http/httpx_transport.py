@@ -275,6 +275,10 @@ class HttpxResponse:
             raise
         return b""
 
+    def rest(self) -> bytes | None:
+        """Return None: httpx does not tell what it has."""
+        return None
+
     def close(self) -> None:
         """Let go of the response. Synchronous, idempotent."""
         if self._closed:

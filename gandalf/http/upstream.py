@@ -45,6 +45,13 @@ class Response:
             raise trio.ClosedResourceError
         return self._connection.receive()
 
+    def rest(self) -> bytes | None:
+        """Return the rest of the body if all of it has come; None: ``receive`` it."""
+        connection = self._connection
+        if connection is None or not connection.parser.complete:
+            return None
+        return connection.parser.take()
+
     def close(self) -> None:
         """Give the connection back if all was read, else close it. Idempotent."""
         connection = self._connection

@@ -155,8 +155,11 @@ class Sending:
                 raise await self._refusal(response)
             if ask.stream:
                 return await self._stream(response)
-            body = await self._read(response, now)
-            return self._whole(body)
+            body = response.rest()
+            if body is None:
+                body = await self._read(response, now)
+                now = trio.current_time()
+            return self._whole(body, now)
         except UpstreamBroken as broken:
             error = (
                 self._too_late()
@@ -257,7 +260,7 @@ class Sending:
             error.body = b""
         return error
 
-    def _whole(self, body: bytes) -> Reply:
+    def _whole(self, body: bytes, now: float) -> Reply:
         exchange, translated = self._exchange, self._translated
         call = self._call if translated is None else translated
         self._note_answer(self._provider.dialect.read_answer(call.operation, body))
@@ -265,25 +268,19 @@ class Sending:
             body = self._in_clients_words(body, translated)
         if exchange.capture is not None:
             exchange.capture.add(body)
-        return self._serve(Reply(200, b"application/json", body))
+        return self._serve(Reply(200, b"application/json", body), now)
 
     async def _read(self, response: UpstreamResponse, now: float) -> bytes:
         watch, idle = self._watch, self._provider.timeouts.idle
         watch.phase("idle", idle, now)
-        body = await response.receive()
-        watch.phase("idle", idle)
-        piece = await response.receive() if body else b""
-        if not piece:
-            return body  # As most are, in one piece.
-        pieces = [body]
-        size = len(body)
-        while piece:
+        pieces: list[bytes] = []
+        size = 0
+        while piece := await response.receive():
             pieces.append(piece)
             size += len(piece)
             if size > MAX_ANSWER_BYTES:
                 raise UpstreamError(self._provider.name, "the answer is too large")
             watch.phase("idle", idle)
-            piece = await response.receive()
         return b"".join(pieces)
 
     def _note_answer(self, answer: Answer | None) -> None:
@@ -311,7 +308,8 @@ class Sending:
             whole = await self._read(response, trio.current_time())
             self._note_answer(passthrough_answers.read_answer(call, whole))
             exchange.reply_headers += passed
-            return self._serve(Reply(status, content_type, whole))
+            reply = Reply(status, content_type, whole)
+            return self._serve(reply, trio.current_time())
         exchange.stream_format = StreamFormat(
             content_type,
             partial(passthrough_answers.broken_off, call, shape),
@@ -365,7 +363,7 @@ class Sending:
         watch.phase("first_token", provider.timeouts.first_token)
         await body.wait_content()
         watch.phase("client", None)
-        return self._serve(Reply(status, content_type, body))
+        return self._serve(Reply(status, content_type, body), trio.current_time())
 
     def _follower(self) -> Follower:
         spoken, source = self._provider.dialect, self._exchange.dialect
@@ -377,9 +375,8 @@ class Sending:
             self._translated.json_tool,
         )
 
-    def _serve(self, reply: Reply) -> Reply:
+    def _serve(self, reply: Reply, now: float) -> Reply:
         exchange, attempt = self._exchange, self.attempt
-        now = trio.current_time()
         attempt.duration = duration = now - self._started_at
         attempt.decision = "answer"
         exchange.upstream_time += duration

@@ -151,6 +151,12 @@ class UpstreamResponse(Protocol):
             UpstreamBroken: The body broke off, or is not validly framed.
         """
 
+    def rest(self) -> bytes | None:
+        """Return the rest of the body if all of it has come; None: ``receive`` it.
+
+        So that a short answer, which comes with its header section, needs no waiting.
+        """
+
     def close(self) -> None:
         """Let go of the response, whatever its state. Synchronous, idempotent.
 

@@ -71,6 +71,9 @@ class Response:
             raise piece
         return piece
 
+    def rest(self):
+        return None
+
     def close(self):
         self.closed = True
 

@@ -122,6 +122,28 @@ async def test_an_answer_that_is_there_to_its_end_counts_as_read():
             assert pool.idle == 1
 
 
+async def test_what_is_left_of_a_body_is_told_only_if_all_of_it_has_come():
+    async def script(peer):
+        await peer.read_request()
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nwh")
+        await more.wait()
+        await peer.send(b"ol")
+        await peer.wait_left()
+
+    more = trio.Event()
+    async with serving(script) as server:
+        with closing(Pool(server.url)) as pool:
+            response = await opened(pool)
+            assert response.rest() is None
+            assert await response.receive() == b"wh"
+            more.set()
+            assert await response.receive() == b"ol"
+            assert response.rest() == b""
+            response.close()
+            assert response.rest() is None
+            assert pool.idle == 1
+
+
 async def test_closing_an_answer_late_does_not_touch_the_next_one():
     async with serving(echo_lengths) as server:
         with closing(Pool(server.url)) as pool:

@@ -78,6 +78,10 @@ class SimulatedResponse:
             raise UpstreamBroken("connection closed in mid-response", sent=True)
         return data
 
+    def rest(self) -> bytes | None:
+        """Return None: each piece has its time."""
+        return None
+
     def close(self) -> None:
         """Stop generating."""
         if not self._closed:
