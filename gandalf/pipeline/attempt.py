@@ -161,14 +161,7 @@ class Sending:
                 now = trio.current_time()
             return self._whole(body, now)
         except UpstreamBroken as broken:
-            error = (
-                self._too_late()
-                if watch.expired
-                else UpstreamError(provider.name, str(broken))
-            )
-            error.__cause__ = broken
-            self._note(error.code, error.message)
-            self.error = error
+            self.error = self._failed(broken)
             return None
         except UpstreamError as error:
             status = error.upstream_status
@@ -240,6 +233,16 @@ class Sending:
         name = f"{self._exchange.operation} {self.lane.target.model}"
         fields = render(trace.sending(self.attempt, name))
         return msgspec.structs.replace(request, headers=request.headers + fields)
+
+    def _failed(self, broken: UpstreamBroken) -> UpstreamError:
+        error = (
+            self._too_late()
+            if self._watch.expired
+            else UpstreamError(self._provider.name, str(broken))
+        )
+        error.__cause__ = broken
+        self._note(error.code, error.message)
+        return error
 
     def _too_late(self) -> UpstreamTimeout:
         timeouts, watch = self._provider.timeouts, self._watch

@@ -152,9 +152,11 @@ class Dispatch:
         Raises:
             UpstreamError: No other target is to be tried.
         """
-        error, target = sending.error, sending.lane.target
+        # Taken away: its traceback holds the sending, and only the collector would
+        # part them.
+        error, sending.error = sending.error, None
         assert error is not None  # noqa: S101 - it has no reply
-        verdict = judge(error)
+        target, verdict = sending.lane.target, judge(error)
         sending.permit.failure(verdict.weight, error.message)
         self._bench(target, verdict, error)
         sending.attempt.decision = "failover" if verdict.failover else "give_up"

@@ -1,5 +1,6 @@
 """Dispatch with scripted upstreams: when the next target is asked, and when not."""
 
+import gc
 import json
 import math
 
@@ -20,6 +21,7 @@ from gandalf.domain.errors import (
     UpstreamUnavailable,
 )
 from gandalf.domain.usage import EndReason
+from gandalf.pipeline.attempt import Sending
 from gandalf.pipeline.dispatch import Dispatch
 from gandalf.pipeline.stage import Pipeline
 from gandalf.providers.base import UpstreamBroken
@@ -300,6 +302,23 @@ async def test_a_whole_answer_that_stalls_is_followed_by_the_next(
     assert await w.ask() == ANSWER
     assert "idle" in w.exchange.attempts[0].reason
     assert stalled.closed
+
+
+async def test_a_failed_attempt_is_not_left_to_the_garbage_collector(
+    autojump_clock, world
+):
+    def attempts():
+        return sum(isinstance(each, Sending) for each in gc.get_objects())
+
+    w = world([refusal(500)], [whole()])
+    gc.collect()
+    gc.disable()
+    try:
+        before = attempts()
+        await w.ask()
+        assert attempts() == before
+    finally:
+        gc.enable()
 
 
 # After it: never.
