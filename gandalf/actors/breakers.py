@@ -96,9 +96,7 @@ class Permit:
 
         ``now`` is for whoever has just asked what time it is.
         """
-        breaker = self._breaker
-        if breaker is not None:
-            self._breaker = None
+        if (breaker := self._settle()) is not None:
             breaker.succeeded(self._epoch, now)
 
     def failure(self, weight: float, reason: str = "") -> None:

@@ -81,7 +81,7 @@ class Dispatch:
                 # A reload has taken it away since the targets were chosen.
                 exchange.attempts.append(_skipped(exchange, target, "provider_removed"))
                 continue
-            if _must_guess(exchange, lane.provider):
+            if exchange.operation == "count_tokens" and _must_guess(lane.provider):
                 return _guess(exchange, target)
             sending = self._begin(exchange, call, lane)
             if sending is None:
@@ -211,9 +211,9 @@ class Dispatch:
         return None
 
 
-def _must_guess(exchange: Exchange, provider: Provider) -> bool:
-    """Whether the prompt's tokens are asked for, and the target has no way to tell."""
-    return exchange.operation == "count_tokens" and provider.dialect.parse_count is None
+def _must_guess(provider: Provider) -> bool:
+    """Whether there is no way to have the prompt's tokens counted."""
+    return provider.dialect.parse_count is None
 
 
 def _guess(exchange: Exchange, target: Target) -> Reply:
