@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gandalf.dialects import openai
+from gandalf.dialects import openai, sse
 from gandalf.dialects.conversation import Failed
 from gandalf.dialects.openai import ChatStream, read_answer, read_call
 from gandalf.dialects.openai.calls import with_model
@@ -276,6 +276,78 @@ def test_what_stands_between_content_is_seen_as_if_it_came_alone(odd):
 
     assert at_once == one_by_one
     for said in ("usage", "finish_reason", "done", "failed", "malformed"):
+        assert getattr(together, said) == getattr(alone, said)
+
+
+TEXTS = st.one_of(
+    st.text().map(lambda text: json.dumps(text)[1:-1].encode()),
+    st.text().map(lambda text: json.dumps(text, ensure_ascii=False)[1:-1].encode()),
+    st.lists(
+        st.sampled_from(
+            [
+                *rb'" \ \n \" \u00e9 \ud83d \ude00 \q x ,'.split(),
+                *(b"\n", b"\r", b"\t", b"\x7f", b"\xff", b"\n\n", b"\n\ndata: "),
+            ]
+        ),
+        max_size=3,
+    ).map(b"".join),
+)
+FRAMES = [
+    (b'data: {"choices":[{"delta":{"content":"', b'"},"finish_reason":null}]}\n\n'),
+    (
+        b'data: {"choices":[{"delta":{"content":"',
+        b'"},"finish_reason":null}],"usage":null}\n\n',
+    ),
+    (
+        b'data: {"choices": [{"delta": {"tool_calls": [{"function": {"arguments":"',
+        b'"}}]},"finish_reason": null}], "usage": null}\n\n',
+    ),
+    (
+        b'data: {"choices":[{"finish_reason":null,"delta":{"content":"","reasoning":"',
+        b'"}}],"usage":null,"obfuscation":"aX"}\n\n',
+    ),
+    (b'data: {"choices":[{"delta":{"content":"', b'"}}]}\n\n'),
+    (b'data: {"choices":[{"delta":{},"finish_reason":"', b'"}],"usage":null}\n\n'),
+    (b'data: {"choices":[],"usage":{"prompt_tokens":1},"x":"', b'"}\n\n'),
+    (b'data: {"choices":[{"delta":{"content":"', b'"},\n"finish_reason":null}]}\n\n'),
+    (b'data: {"choices":[{"delta":{"content":"', b'"},\r"finish_reason":null}]}\n\n'),
+    (b'data: {"choices":[{"delta":{"content":"', b'"}}]}\r\n\r\n'),
+    (b'data: {"error":null,"choices":[{"text":"', b'"}]}\n\n'),
+    (b'id: 1\ndata: {"choices":[{"delta":{"content":"', b'"}}]}\n\n'),
+    (b": ", b"\n\n"),
+]
+# Of one frame, most often, as of a real stream.
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(FRAMES), st.lists(TEXTS, min_size=1, max_size=8)),
+    max_size=6,
+).map(lambda runs: [b + text + e for (b, e), texts in runs for text in texts])
+
+
+@given(EVENTS, st.booleans(), st.booleans())
+def test_events_that_come_together_are_seen_as_if_each_came_alone(
+    events, strip_usage, begun
+):
+    alone, together = (ChatStream(strip_usage=strip_usage) for _ in range(2))
+    if begun:
+        assert alone.feed(ROLE + HELLO) == together.feed(ROLE + HELLO)
+    data = b"".join(events)
+
+    # Whatever their bytes say: split as the specification does it.
+    one_by_one = b"".join(alone.feed(event) for event in sse.split(data))
+    one_by_one += alone.flush()
+    at_once = together.feed(data) + together.flush()
+
+    # A blank line too many is the beginning of an event that never came.
+    assert at_once.rstrip(b"\n") == one_by_one.rstrip(b"\n")
+    for said in (
+        "usage",
+        "finish_reason",
+        "done",
+        "failed",
+        "malformed",
+        "content_seen",
+        "_finished",
+    ):
         assert getattr(together, said) == getattr(alone, said)
 
 
