@@ -138,10 +138,14 @@ class Response:
         if self.gone or self.done:
             return
         self.done = True
-        piece = self._frame(data) if data else b""
-        if self._chunked:
-            piece += b"0\r\n\r\n"
-        if not self._push(self._take_held() + piece):
+        held = self._take_held()
+        if self._chunked and data:
+            piece = b"%b%x\r\n%b\r\n0\r\n\r\n" % (held, len(data), data)
+        elif self._chunked:
+            piece = held + b"0\r\n\r\n"
+        else:
+            piece = held + self._frame(data)
+        if not self._push(piece):
             await self._drain()
 
     async def abort(self, data: bytes) -> None:
