@@ -35,12 +35,17 @@ class ResponseParser:
         "chunks",
         "complete",
         "headers",
+        "on_body",
         "reusable",
         "silent",
         "status",
     )
 
     def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        """Body bytes that arrived and were not taken."""
+        # Called for each chunk, of which a stream has many: so it is the list's own.
+        self.on_body = self.chunks.append
         self._http = httptools.HttpResponseParser(self)
         # As they are again after each response that another one may follow.
         self._interim = False
@@ -55,8 +60,7 @@ class ResponseParser:
         self.status = 0
         """0 until the header section is complete."""
         self.headers: Headers = {}
-        self.chunks: list[bytes] = []
-        """Body bytes that arrived and were not taken."""
+        self.chunks.clear()
         self.complete = False
         self.reusable = False
         """Whether the connection may carry another request, once ``complete``."""
@@ -83,6 +87,8 @@ class ResponseParser:
                     f"the upstream's answer is not valid HTTP: {fault}", sent=True
                 ) from None
             self.reusable = False  # Data after the response: whose it is nobody knows.
+        if self._head_request:
+            self.chunks.clear()  # Whatever it is, it is not a body.
         if self.chunks or self.complete:
             self._overhead = 0
             return
@@ -143,10 +149,6 @@ class ResponseParser:
         # llhttp cannot know that this response has no body; it would take the next
         # response for one, so the connection ends here.
         self.complete = self._head_request
-
-    def on_body(self, data: bytes) -> None:
-        if not self.complete:
-            self.chunks.append(data)
 
     def on_message_complete(self) -> None:
         if self._interim:
