@@ -228,6 +228,7 @@ class HttpxResponse:
         "_let_go",
         "_response",
         "_watch",
+        "complete",
         "headers",
         "status",
     )
@@ -242,6 +243,8 @@ class HttpxResponse:
         self._chunks = cast("AsyncGenerator[bytes]", response.aiter_raw())
         self._closed = False
         self._given_up = False
+        self.complete = False
+        """Whether all of it is known to have been received."""
         self.status = response.status_code
         self.headers: Headers = {}
         for name, value in response.headers.raw:
@@ -268,6 +271,7 @@ class HttpxResponse:
                 async for data in self._chunks:
                     if data:
                         return data
+                self.complete = True
         except BaseException as error:
             self._given_up = True  # From now on httpx would say that the body is over.
             if isinstance(error, httpx.HTTPError):

@@ -33,6 +33,16 @@ class Response:
         self.status = parser.status
         self.headers = parser.headers
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of it has been received."""
+        connection = self._connection
+        return (
+            connection is not None
+            and connection.parser.complete
+            and not connection.parser.chunks
+        )
+
     def receive(self) -> Coroutine[Any, Any, bytes]:
         """Return the body bytes that are there, waiting for some; b"" at the end.
 

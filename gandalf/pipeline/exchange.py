@@ -40,7 +40,10 @@ class Body(Protocol):
 
     @property
     def ending(self) -> bytes:
-        """What completes the answer (``data: [DONE]``). Sent after settlement."""
+        """What completes the answer (``data: [DONE]``). Sent after settlement.
+
+        Before it may stand what came together with the end.
+        """
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from gandalf.pipeline.exchange import Exchange
 from gandalf.pipeline.verdict import hidden_error
 from gandalf.providers.base import (
     Provider,
+    StreamFraming,
     UpstreamBroken,
     UpstreamResponse,
     Watch,
@@ -45,6 +46,7 @@ class StreamBody:
         "_response",
         "_stream",
         "_watch",
+        "ending",
     )
 
     def __init__(
@@ -69,6 +71,8 @@ class StreamBody:
         self._held: list[bytes] = []
         self._ended = False
         self._failure: GatewayError | None = None
+        self.ending = b""
+        """As ``Body.ending``, once ``receive`` has returned b""."""
 
     async def wait_content(self) -> None:
         """Read until the answer's first content; hold what comes before it.
@@ -85,16 +89,15 @@ class StreamBody:
     async def receive(self) -> bytes:
         """Return what the upstream has sent since; b"" once it is complete.
 
+        What came together with the end of the response is not returned but becomes
+        part of ``ending``: it need not leave before, and so leaves with it.
+
         Raises:
             UpstreamError: It broke off.
         """
-        while not self._held:
+        while not (self._held or self._ended):
             if self._failure is not None:
                 raise self._failure
-            if self._ended:
-                if self._exchange.capture is not None:
-                    self._exchange.capture.ending = self.ending
-                return b""
             # Read once, within the limit for the time between two pieces.
             before = trio.current_time()
             finished = self._stream.finished(self._choices)
@@ -104,6 +107,9 @@ class StreamBody:
             # Until the next read it is the client who takes its time.
             self._watch.phase("client", None)
             self._exchange.upstream_time += trio.current_time() - before
+        if self._ended and (self._response.complete or not self._held):
+            await self._complete()
+            return b""
         held = self._held
         data = held[0] if len(held) == 1 else b"".join(held)
         held.clear()
@@ -111,14 +117,28 @@ class StreamBody:
             self._exchange.capture.add(data)
         return data
 
-    @property
-    def ending(self) -> bytes:
-        return self._stream.ending
-
     def note(self, exchange: Exchange) -> None:
         """Write what the stream has told of itself into the exchange."""
         exchange.usage = self._stream.usage
         exchange.finish_reason = self._stream.finish_reason
+
+    async def _complete(self) -> None:
+        """Wait for the end of the response, if need be, and set ``ending``."""
+        if self._stream.done and not self._response.complete:
+            before = trio.current_time()
+            self._watch.phase("end", GRACE_FOR_END, before)
+            # If it breaks now, all that matters has come; it is just not kept.
+            with contextlib.suppress(UpstreamBroken):
+                await self._response.receive()
+            self._exchange.upstream_time += trio.current_time() - before
+        ending = self._stream.ending
+        capture = self._exchange.capture
+        if capture is not None:
+            for data in self._held:
+                capture.add(data)
+            capture.ending = ending
+        self.ending = b"".join((*self._held, ending))
+        self._held.clear()
 
     async def _read(self) -> None:
         """Read once from the upstream and sort out what came."""
@@ -130,37 +150,30 @@ class StreamBody:
             else:
                 self._end(str(broken))
             return
+        stream, framing = self._stream, self._framing
         try:
-            visible = self._feed(data) if data else self._flush()
+            if framing is not None:
+                visible = self._feed_framed(data, framing)
+            else:
+                visible = stream.feed(data) if data else stream.flush()
         except EventTooLarge as error:
             self._end(str(error) or "an event of the stream is too large")
             return
         if visible:
             self._held.append(visible)
-        if self._stream.failed is not None:
-            self._failure = hidden_error(self._provider, self._stream.failed)
-        elif self._stream.done:
-            await self._end_response()
+        if stream.failed is not None:
+            self._failure = hidden_error(self._provider, stream.failed)
+        elif stream.done:
+            self._ended = True
         elif not data:
             self._end("the upstream ended the stream early")
 
-    def _feed(self, data: bytes) -> bytes:
-        return self._stream.feed(
-            data if self._framing is None else self._framing.feed(data)
-        )
-
-    def _flush(self) -> bytes:
-        if self._framing is None:
-            return self._stream.flush()
-        rest = self._framing.flush()
-        return (self._stream.feed(rest) if rest else b"") + self._stream.flush()
-
-    async def _end_response(self) -> None:
-        self._ended = True
-        self._watch.phase("end", GRACE_FOR_END)
-        # If it breaks now, all that matters has come; it is just not kept.
-        with contextlib.suppress(UpstreamBroken):
-            await self._response.receive()
+    def _feed_framed(self, data: bytes, framing: StreamFraming) -> bytes:
+        stream = self._stream
+        if data:
+            return stream.feed(framing.feed(data))
+        rest = framing.flush()
+        return (stream.feed(rest) if rest else b"") + stream.flush()
 
     def _end_late(self) -> None:
         timeouts = self._provider.timeouts

@@ -144,6 +144,10 @@ class UpstreamResponse(Protocol):
     status: int
     headers: Headers
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of it is known to have been received."""
+
     async def receive(self) -> bytes:
         """Return the body bytes that are there, waiting for some; b"" at the end.
 

@@ -574,6 +574,7 @@ class Response:
 
     status = 200
     headers = ()
+    complete = False
 
     def __init__(self, pieces, *, broken=False):
         self._pieces = [*pieces]

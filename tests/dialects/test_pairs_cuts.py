@@ -58,6 +58,7 @@ class Response:
 
     status = 200
     headers = ()
+    complete = False
 
     def __init__(self, said, *, broken):
         self._said = said

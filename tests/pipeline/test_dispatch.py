@@ -57,6 +57,8 @@ ANSWER = b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}'
 class Response:
     """An upstream's response with a scripted body, which hangs where that ends."""
 
+    complete = False
+
     def __init__(self, status, headers, pieces):
         self.status = status
         self.headers = headers

@@ -24,6 +24,7 @@ class Response:
 
     status = 200
     headers = ()
+    complete = False
 
     def __init__(self, *pieces):
         self._pieces = list(pieces)
@@ -93,3 +94,64 @@ async def test_a_finished_answer_waits_only_so_long_for_its_end_marker(
     assert await body.receive() == b""
 
     assert 5 <= trio.current_time() - began < 6
+
+
+class Whole(Response):
+    """Pieces after which nothing more comes, as can be seen from their framing."""
+
+    @property
+    def complete(self):
+        return not self._pieces
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+async def test_what_came_with_the_end_of_the_response_leaves_with_it(watches):
+    body = a_body(watches, Whole((0, EVENT + EVENT), (0, EVENT + STOP + DONE)))
+
+    assert await body.receive() == EVENT + EVENT
+    assert await body.receive() == b""
+    assert body.ending == EVENT + STOP + DONE
+
+
+async def test_what_has_come_does_not_wait_for_the_end_of_the_response(
+    watches, autojump_clock
+):
+    body = a_body(watches, Response((0, EVENT + STOP + DONE)))
+    began = trio.current_time()
+
+    await body.wait_content()
+    assert await body.receive() == EVENT + STOP
+    assert trio.current_time() == began
+    # Its connection can be used again only if the end comes, mostly at once.
+    assert await body.receive() == b""
+    assert body.ending == DONE
+    assert trio.current_time() - began < 0.5
+
+
+async def test_what_is_kept_for_the_cache_is_the_same_however_it_came(watches):
+    kept = []
+    for response in (
+        Whole((0, EVENT + STOP + DONE)),
+        Whole((0, EVENT), (0, STOP + DONE)),
+        Whole((0, EVENT + STOP), (0, DONE)),
+    ):
+        body = a_body(watches, response)
+        capture = body._exchange.capture = Kept()
+        while await body.receive():
+            pass
+        kept.append((capture.body, capture.ending))
+
+    assert kept == [(EVENT + STOP, DONE)] * 3
+
+
+class Kept:
+    """What would be kept for the cache."""
+
+    def __init__(self):
+        self.body = b""
+        self.ending = b""
+
+    def add(self, data):
+        self.body += data

@@ -96,6 +96,7 @@ class Response:
 
     status = 200
     headers = ()
+    complete = False
 
     def __init__(self, pieces):
         self._pieces = list(pieces)

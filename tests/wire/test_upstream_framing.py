@@ -40,6 +40,33 @@ async def test_an_answer_may_come_byte_by_byte(answer):
     assert (got.status, got.body) == (200, b"hello world")
 
 
+@pytest.mark.parametrize("answer", [CHUNKED, LENGTH], ids=["chunked", "length"])
+async def test_an_answer_is_complete_once_its_end_has_come_and_all_of_it_is_taken(
+    answer,
+):
+    async def script(peer):
+        await peer.read_request()
+        await peer.send(answer[:-1])
+        await taken.wait()
+        await peer.send(answer[-1:])
+
+    taken = trio.Event()
+    got = b""
+    async with serving(script) as server:
+        with closing(Pool(server.url)) as pool:
+            response = await opened(pool)
+            with closing(response):
+                while len(got) < (11 if answer is CHUNKED else 10):
+                    got += await response.receive()
+                assert not response.complete
+                taken.set()
+                while not response.complete:
+                    got += await response.receive()
+                assert await response.receive() == b""
+
+    assert got == b"hello world"
+
+
 async def test_header_names_are_lower_case_and_repeated_fields_joined():
     async with serving(answering(CHUNKED)) as server:
         with closing(Pool(server.url)) as pool:

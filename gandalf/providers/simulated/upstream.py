@@ -61,6 +61,8 @@ class SimulatedResponse:
         """Whose time ``receive`` keeps; set by whoever makes the response."""
         self.status = status
         self.headers = headers
+        self.complete = False
+        """Whether all of it is known to have been received."""
         self._owner = owner
         self._pieces: Iterator[tuple[float, bytes]] = iter(pieces)
         self._breaks = breaks
@@ -76,6 +78,7 @@ class SimulatedResponse:
             raise UpstreamBroken("the response was closed", sent=True)
         if not data and self._breaks:
             raise UpstreamBroken("connection closed in mid-response", sent=True)
+        self.complete = not data
         return data
 
     def rest(self) -> bytes | None:
