@@ -10,7 +10,6 @@ may precede the first line, and no other. Bytes are never decoded here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOUNDARY = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
@@ -84,19 +83,24 @@ class EventBuffer:
         return rest
 
 
-def split(block: bytes) -> Iterator[bytes]:
-    """Yield the events of ``block``, each with the blank line that ends it."""
-    start = 0
+def split(block: bytes) -> list[bytes]:
+    """Return the events of ``block``, each with the blank line that ends it."""
     if b"\r" not in block:
-        # The usual case, and a search is many times faster than the expression.
-        while (end := block.find(b"\n\n", start) + 2) > 1:
-            yield block[start:end]
-            start = end
-    for boundary in _BOUNDARY.finditer(block, start):
-        yield block[start : boundary.end()]
+        # The usual case, in which a search is many times faster than the expression.
+        pieces = block.split(b"\n\n")
+        rest = pieces.pop()
+        events = [piece + b"\n\n" for piece in pieces]
+        if rest:
+            events.append(rest)
+        return events
+    events = []
+    start = 0
+    for boundary in _BOUNDARY.finditer(block):
+        events.append(block[start : boundary.end()])
         start = boundary.end()
     if start < len(block):
-        yield block[start:]
+        events.append(block[start:])
+    return events
 
 
 def data_of(event: bytes) -> bytes | None:

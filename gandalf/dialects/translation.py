@@ -362,18 +362,24 @@ class TranslatedStream:
         return self._renderer.ending
 
     def _render(self, events: Sequence[Event]) -> bytes:
+        if self.done or self.failed is not None:
+            return b""
         wanted: list[Event] = []
+        json = self._json
         for event in events:
-            if self.done or self.failed is not None:
-                break
-            if isinstance(event, Failed):
+            if json is None and self.content_seen and type(event) is TextDelta:
+                # Nearly all of them, of which nothing is noted.
+                wanted.append(event)
+            elif isinstance(event, Failed):
                 self.failed = event
+                break
             elif isinstance(event, Ended):
                 self.done = True
-                wanted += self._json.rest() if self._json is not None else ()
+                wanted += json.rest() if json is not None else ()
+                break
             else:
                 self._note(event)
-                wanted += (event,) if self._json is None else self._json.convert(event)
+                wanted += (event,) if json is None else json.convert(event)
         return self._renderer.render(wanted) if wanted else b""
 
     def _note(self, event: Event) -> None:

@@ -9,7 +9,7 @@ from anthropic.lib.streaming._messages import accumulate_event
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gandalf.dialects import anthropic, signatures
+from gandalf.dialects import anthropic, signatures, sse
 from gandalf.dialects.conversation import (
     Choice,
     CitationDelta,
@@ -366,6 +366,50 @@ def test_any_chunking_gives_the_same_events(cuts):
 
 def test_byte_by_byte_gives_the_same_events():
     assert parse(RECORDED, range(len(RECORDED))) == parse(RECORDED)
+
+
+TEXTS = st.one_of(
+    st.text().map(lambda text: json.dumps(text)[1:-1].encode()),
+    st.text().map(lambda text: json.dumps(text, ensure_ascii=False)[1:-1].encode()),
+    st.lists(
+        st.sampled_from(
+            [
+                *rb'" \ \n \" \u00e9 \ud83d \ude00 \q x ,'.split(),
+                *(b"\n", b"\r", b"\t", b" ", b'" "', b"\xff", b"\n\n", b"\n\ndata: "),
+            ]
+        ),
+        max_size=3,
+    ).map(b"".join),
+)
+DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+FRAMES = [
+    (DELTA + b'"delta":{"type":"text_delta","text":"', b'"}}\n\n'),
+    (DELTA + b'"delta":{"text":"', b'","type":"text_delta"}}\n\n'),
+    (DELTA + b'"delta":{"type":"text_delta","text":"', b'","text":"x"}}\n\n'),
+    (DELTA + b'"delta":{"type":"text_delta","text":"a","text":"', b'"}}\n\n'),
+    (DELTA + b'"delta":{"type":"text_delta","text":"', b'"}}\r\n\r\n'),
+    (DELTA + b'"delta":{"type":"text_delta","text":"', b'"},\n"x":1}\n\n'),
+    (DELTA + b'"delta":{"type":"thinking_delta","thinking":"', b'"}}\n\n'),
+    (DELTA + b'"delta":{"type":"input_json_delta","text":"', b'"}}\n\n'),
+    (b"event: ping\ndata: ", b"\n\n"),
+    (b'data: {"type":"message_stop","delta":{"text":"', b'"}}\n\n'),
+]
+# Of one frame, most often, as of a real stream.
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(FRAMES), st.lists(TEXTS, min_size=1, max_size=8)),
+    max_size=6,
+).map(lambda runs: [b + text + e for (b, e), texts in runs for text in texts])
+
+
+@given(EVENTS)
+def test_events_that_come_together_are_read_as_if_each_came_alone(events):
+    data = b"".join(events)
+    alone = anthropic.stream_parser()
+
+    # Whatever their bytes say: split as the specification does it.
+    one_by_one = [said for event in sse.split(data) for said in alone.feed(event)]
+
+    assert parse(data) == [*one_by_one, *alone.flush()]
 
 
 def test_a_stream_cut_anywhere_is_complete_or_not_done():

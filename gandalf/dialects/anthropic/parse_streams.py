@@ -7,7 +7,9 @@ that of ``message_delta`` is the total.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+
+import msgspec
 
 from gandalf.dialects import signatures, sse
 from gandalf.dialects.anthropic import events as wire
@@ -34,6 +36,9 @@ from gandalf.dialects.conversation import (
 )
 
 _EMPTY = (b"", b"{}", b"null")
+
+# From so many events on it is worth while to see whether they are alike.
+ALIKE = 3
 
 
 class Parser:
@@ -64,11 +69,13 @@ class Parser:
         rest = self._buffer.flush()
         return self._parsed((rest,)) if rest else []
 
-    def _parsed(self, events: Iterable[bytes]) -> list[Event]:
+    def _parsed(self, events: Sequence[bytes]) -> list[Event]:
         parsed: list[Event] = []
-        for event in events:
-            if self._over:
-                break
+        at, count = 0, len(events)
+        tried = count < ALIKE
+        while at < count and not self._over:
+            event = events[at]
+            at += 1
             data = wire.data_of(event)
             if data is None:
                 continue
@@ -80,6 +87,10 @@ class Parser:
             take = _TAKE.get(said.type)
             if take is not None:
                 take(self, said, parsed)
+            if not tried and said.delta is not None and said.delta.text:
+                tried = True
+                texts, at = _texts_from(events, at)
+                parsed += [TextDelta(text=text) for text in texts if text]
         return parsed
 
     # One of these for each kind of event; it adds what the event means.
@@ -179,6 +190,52 @@ _TAKE: dict[str, Callable[[Parser, wire.Event, list[Event]], None]] = {
     "message_stop": Parser._stop,
     "error": Parser._fail,
 }
+
+
+_decode_texts = msgspec.json.Decoder(str).decode_lines
+
+
+def _texts_from(events: Sequence[bytes], at: int) -> tuple[list[str], int]:
+    """Return what is said by the events that follow one of text, and where they end.
+
+    Those of one block are most often the same but for the text. All of these that can
+    be put together again of what stands around it, and of strings, are decoded at once.
+    """
+    first = events[at - 1]
+    start = first.rfind(b'"text":"') + 8
+    tail_at = first.find(b'"', start)
+    head, tail = first[:start], first[tail_at:]
+    end = len(events)
+    while end > at and not events[end - 1].startswith(head):
+        end -= 1
+    if end - at < ALIKE or tail_at < 0 or not _is_text_between(head, tail):
+        return [], at
+    between = slice(len(head), -len(tail))
+    texts = [event[between] for event in events[at:end]]
+    together = (tail + head).join(texts)
+    if b"%b%b%b" % (head, together, tail) != b"".join(events[at:end]):
+        return [], at
+    try:
+        # A string has no line end in it, so one for each line is one for each text.
+        decoded = _decode_texts(b'"%b"' % b'"\n"'.join(texts))
+    except UNREADABLE:
+        return [], at
+    return (decoded, end) if len(decoded) == len(texts) else ([], at)
+
+
+def _is_text_between(head: bytes, tail: bytes) -> bool:
+    """Whether what stands between the two is the text of a delta."""
+    data = wire.data_of(head + b"?" + tail)
+    try:
+        said = wire.decode_event(data or b"")
+    except UNREADABLE:
+        return False
+    delta = said.delta
+    return (
+        said.type == "content_block_delta"
+        and delta is not None
+        and (delta.type, delta.text) == ("text_delta", "?")
+    )
 
 
 def stream_parser() -> Parser:
