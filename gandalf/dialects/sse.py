@@ -68,6 +68,9 @@ class EventBuffer:
 
     def _without_mark(self, data: bytes) -> bytes:
         """Return what ``data`` brings of the stream's text; it may be its beginning."""
+        if data and not self._pending and data[0] != _BOM[0]:
+            self._begun = True
+            return data
         beginning = bytes(self._pending) + data
         self._pending.clear()
         if len(beginning) < len(_BOM) and _BOM.startswith(beginning):
