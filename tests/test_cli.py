@@ -18,7 +18,7 @@ from gandalf.storage import usage
 from gandalf.storage.database import Database
 from gandalf.storage.keys import KeyStore
 
-from .storage.builders import a_record, an_attempt
+from .storage.builders import a_record, an_attempt, entries_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -67,7 +67,8 @@ def stored_keys(config):
 
 def record(config, *records):
     async def insert(database):
-        await database.write(lambda connection: usage.insert(connection, records))
+        entries = entries_of(records)
+        await database.write(lambda connection: usage.insert(connection, entries))
 
     in_database(config, insert)
 
@@ -288,7 +289,7 @@ def test_a_configuration_that_is_not_there_is_told(run, tmp_path, command):
 
 
 def test_the_newest_requests_are_shown_first(run, config):
-    record(config, *(a_record(f"r{n}", received_at=float(n)) for n in range(30)))
+    record(config, *(a_record(f"r{n:02}", received_at=float(n)) for n in range(30)))
 
     status, out, _ = run("usage", "--limit", "3")
 

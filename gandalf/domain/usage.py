@@ -7,7 +7,7 @@ import enum
 import msgspec
 
 
-class TokenUsage(msgspec.Struct, frozen=True, kw_only=True):
+class TokenUsage(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """Tokens by class. The classes are disjoint; None means not reported, never zero.
 
     Providers count differently (OpenAI's ``prompt_tokens`` include cached ones,
@@ -72,7 +72,7 @@ class UsageSource(enum.StrEnum):
     """No upstream was used: refused, failed, or answered from the cache."""
 
 
-class Attempt(msgspec.Struct, kw_only=True):
+class Attempt(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     """One send to one target: what came of it, and what was decided then."""
 
     target: str
@@ -93,43 +93,48 @@ class Attempt(msgspec.Struct, kw_only=True):
     """One sentence for whoever reads the record. Holds no secret and no content."""
 
 
-class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One request as it is accounted for. Exactly one exists per request."""
+class UsageRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One request as it is accounted for. Exactly one exists per request.
+
+    Kept as an array: whatever is added to this, to ``Attempt`` or to ``TokenUsage``
+    comes last and has a default, for its place is what tells what it is.
+    """
 
     request_id: str
-    """Ours, unique; the primary key, so that replaying a journal is idempotent."""
-    client_request_id: str = ""
-    """The ``x-request-id`` the client sent or was given."""
+    """Ours, unique, and sorted by time; the primary key, so that replaying a journal is
+    idempotent."""
+    client_request_id: str
+    """The ``x-request-id`` the client sent. Empty if it was given ours."""
     received_at: float
     """Unix time in seconds."""
     operation: str
     """``chat``, ``embeddings``, ..."""
-    dialect: str = "openai"
+    dialect: str
     """What the client spoke."""
-    key_id: str = ""
-    org_id: str = ""
-    team_id: str | None = None
-    user_id: str | None = None
-    alias: str = ""
+    key_id: str
+    org_id: str
+    team_id: str | None
+    user_id: str | None
+    alias: str
     """The model name that the client asked for."""
-    provider: str = ""
-    model: str = ""
+    provider: str
+    model: str
     """The model that served, as its provider calls it."""
-    stream: bool = False
+    stream: bool
     status: int
     """The HTTP status the client got (or would have got)."""
     end_reason: EndReason
-    error_code: str = ""
-    cache: str = "bypass"
+    error_code: str
+    cache: str
     """``hit``, ``miss`` or ``bypass``."""
-    tokens: TokenUsage = TokenUsage()
-    usage_source: UsageSource = UsageSource.NONE
-    estimated_tokens: int = 0
+    tokens: TokenUsage
+    usage_source: UsageSource
+    estimated_tokens: int
     """What the request was thought to use before it was sent."""
-    latency: float = 0.0
+    latency: float
     """Seconds from the request's last byte to settlement."""
-    ttft: float | None = None
+    ttft: float | None
     """Seconds from dispatch to the first content of the answer."""
-    overhead: float = 0.0
+    overhead: float
     """Seconds of the latency not spent waiting for upstreams or for the client."""
-    attempts: tuple[Attempt, ...] = ()
+    attempts: tuple[Attempt, ...]

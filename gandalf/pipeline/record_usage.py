@@ -31,6 +31,9 @@ _CODES = {
     EndReason.SHUTDOWN: ShuttingDown.code,
     EndReason.INTERNAL_ERROR: GatewayError.code,
 }
+# Members of an enum are looked up by a function; these are asked for at each request.
+_COMPLETE = EndReason.COMPLETE
+_PROVIDER = UsageSource.PROVIDER
 _NO_TOKENS = TokenUsage()
 _NOBODY = Identity(key_id="", org_id="")
 
@@ -77,60 +80,54 @@ class RecordUsage:
         identity = exchange.identity or _NOBODY
         call = exchange.call
         served_by = exchange.served_by
+        usage = exchange.usage
+        end_reason, status, error_code = _ending(exchange)
         latency = self._clock() - exchange.received_at
-        waited = exchange.upstream_time + exchange.client_time
+        overhead = latency - exchange.upstream_time - exchange.client_time
+        # By position, in the order of the fields: by name it takes three times as long.
         return UsageRecord(
-            request_id=exchange.id,
-            client_request_id=exchange.request_id,
-            received_at=self._unix_time() - latency,
-            operation=exchange.operation,
-            dialect=exchange.dialect.NAME,
-            key_id=identity.key_id,
-            org_id=identity.org_id,
-            team_id=identity.team_id,
-            user_id=identity.user_id,
-            alias=call.model if call else "",
-            provider=served_by.provider if served_by else "",
-            model=served_by.model if served_by else "",
-            stream=call.stream if call else False,
-            status=_status(exchange),
-            end_reason=_end_reason(exchange),
-            error_code=_error_code(exchange),
-            cache=exchange.cache,
-            tokens=exchange.usage or _NO_TOKENS,
-            usage_source=_usage_source(exchange),
-            estimated_tokens=(
-                exchange.estimated_tokens or (call.estimated_tokens if call else 0)
-            ),
-            latency=latency,
-            ttft=exchange.ttft,
-            overhead=max(0.0, latency - waited),
-            attempts=tuple(exchange.attempts),
+            exchange.id,
+            "" if exchange.request_id == exchange.id else exchange.request_id,
+            self._unix_time() - latency,
+            exchange.operation,
+            exchange.dialect.NAME,
+            identity.key_id,
+            identity.org_id,
+            identity.team_id,
+            identity.user_id,
+            "" if call is None else call.model,
+            "" if served_by is None else served_by.provider,
+            "" if served_by is None else served_by.model,
+            False if call is None else call.stream,
+            status,
+            end_reason,
+            error_code,
+            exchange.cache,
+            _NO_TOKENS if usage is None else usage,
+            _usage_source(exchange),
+            exchange.estimated_tokens or (0 if call is None else call.estimated_tokens),
+            latency,
+            exchange.ttft,
+            max(0.0, overhead),
+            tuple(exchange.attempts),
         )
 
 
-def _end_reason(exchange: Exchange) -> EndReason:
-    return exchange.end_reason or EndReason.INTERNAL_ERROR
-
-
-def _status(exchange: Exchange) -> int:
-    reason = exchange.end_reason
-    if reason is EndReason.COMPLETE and exchange.status:
-        return exchange.status
-    reason = reason or EndReason.INTERNAL_ERROR
-    if reason in {EndReason.REFUSED, EndReason.FAILED} and exchange.error is not None:
-        return exchange.error.status
+def _ending(exchange: Exchange) -> tuple[EndReason, int, str]:
+    """Return how the exchange ended, with which status, and the code of its error."""
+    reason, status, error = exchange.end_reason, exchange.status, exchange.error
+    if reason is _COMPLETE and status and error is None:
+        return reason, status, ""
+    if reason is None:
+        reason = EndReason.INTERNAL_ERROR
+    code = _CODES.get(reason, "") if error is None else error.code
+    if reason in {EndReason.REFUSED, EndReason.FAILED} and error is not None:
+        return reason, error.status, code
     # Once an answer has begun its status stands, however it ends.
-    return exchange.status or _STATUS.get(reason, GatewayError.status)
-
-
-def _error_code(exchange: Exchange) -> str:
-    if exchange.error is not None:
-        return exchange.error.code
-    return _CODES.get(_end_reason(exchange), "")
+    return reason, status or _STATUS.get(reason, GatewayError.status), code
 
 
 def _usage_source(exchange: Exchange) -> UsageSource:
     if exchange.usage is not None:
-        return UsageSource.PROVIDER
+        return _PROVIDER
     return UsageSource.ESTIMATED if exchange.upstream_worked else UsageSource.NONE

@@ -1,8 +1,9 @@
 """The files that finished requests are written to first, one line for each.
 
-A line is ``<crc32 as 8 hex digits> <the record as JSON>\\n``. A segment is allocated
-in full before it is used, so that a disk that fills up later cannot hit a record; what
-is not written yet is zero bytes. Lines do not cross segments.
+A line is ``<crc32 as 8 hex digits> <the record>\\n``. The record is an array of JSON,
+its items the fields of ``UsageRecord`` in their order; it goes into the database as it
+is. A segment is allocated in full before it is used, so that a disk that fills up later
+cannot hit a record; what is not written yet is zero bytes. Lines do not cross segments.
 
 Whatever a crash or a loss of power leaves behind can be read: bytes that are no line
 are counted and skipped, wherever they are, and so are zeros between lines.
@@ -27,10 +28,10 @@ from gandalf.storage.errors import JournalInUse, JournalUnreadable, StorageError
 
 log = logging.getLogger("gandalf.storage")
 
-# What each request in flight keeps free for its record. A usual record takes 600
+# What each request in flight keeps free for its record. A usual record takes 400
 # bytes; one that would take more than this is shortened.
 MAX_RECORD_BYTES = 4096
-# What is read and committed at a time: some 350 records. Larger ones are not cheaper,
+# What is read and committed at a time: some 600 records. Larger ones are not cheaper,
 # and what they take of memory stays with the process.
 BATCH_BYTES = 256 * 1024
 SUFFIX = ".journal"
@@ -41,8 +42,22 @@ _TEXTS = tuple(
     if name not in {"request_id", "end_reason", "usage_source"}
 )
 
-_encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(UsageRecord)
+_encode = msgspec.json.Encoder().encode
+_crc32 = zlib.crc32
+
+
+Entry = tuple[str, str | None, str]
+"""A record as the database keeps it: its id, the client's id if it sent one, and all
+of it as an array of JSON."""
+
+
+class _Head(msgspec.Struct, array_like=True, gc=False):
+    # The rest is looked at as well, but only for whether it is JSON.
+    request_id: str
+    client_request_id: str
+
+
+_head_of = msgspec.json.Decoder(_Head).decode
 
 
 def encode(record: UsageRecord) -> bytes:
@@ -52,17 +67,19 @@ def encode(record: UsageRecord) -> bytes:
     upstream or a client that sends us monsters must not make its request unaccounted.
     """
     try:
-        line = _line(record)
+        document = _encode(record)
     except UnicodeEncodeError:  # half a surrogate pair
         return _line(essentials(record))
-    if len(line) > MAX_RECORD_BYTES:
-        line = _line(_shortened(record))
+    line = b"%08x %b\n" % (_crc32(document), document)
+    if len(line) <= MAX_RECORD_BYTES:
+        return line
+    line = _line(_shortened(record))
     return line if len(line) <= MAX_RECORD_BYTES else _line(essentials(record))
 
 
 def _line(record: UsageRecord) -> bytes:
-    document = _encoder.encode(record)
-    return b"%08x %b\n" % (zlib.crc32(document), document)
+    document = _encode(record)
+    return b"%08x %b\n" % (_crc32(document), document)
 
 
 def _shortened(record: UsageRecord) -> UsageRecord:
@@ -122,7 +139,7 @@ class Span(msgspec.Struct, frozen=True):
 class Batch(msgspec.Struct, frozen=True):
     """What a span holds."""
 
-    records: list[UsageRecord]
+    entries: list[Entry]
     corrupt: int
     """Pieces that are no line of ours."""
     end: int
@@ -130,7 +147,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 def read(span: Span) -> Batch:
-    """Return the records in ``span``. Blocking: called in a thread.
+    """Return the entries in ``span``. Blocking: called in a thread.
 
     Raises:
         JournalUnreadable: The file is gone, or the disk cannot read it.
@@ -147,21 +164,22 @@ def read(span: Span) -> Batch:
     lines = [
         line for piece in data[:taken].split(b"\n") if (line := piece.strip(b"\0"))
     ]
-    records = [record for line in lines if (record := _parse(line)) is not None]
+    entries = [entry for line in lines if (entry := _parse(line)) is not None]
     # Of a file that is shorter than it was said to be, nothing more is to come.
     end = span.end if span.final or not data else span.start + taken
-    return Batch(records, len(lines) - len(records), end)
+    return Batch(entries, len(lines) - len(entries), end)
 
 
-def _parse(line: bytes) -> UsageRecord | None:
+def _parse(line: bytes) -> Entry | None:
     document = line[9:]
-    if b"%08x " % zlib.crc32(document) != line[:9]:
+    if b"%08x " % _crc32(document) != line[:9]:
         return None
     try:
-        return _decoder.decode(document)
+        head = _head_of(document)
     except msgspec.DecodeError:
         log.error("a record of another version was not understood: %r", line)
         return None
+    return head.request_id, head.client_request_id or None, document.decode()
 
 
 class Segment:

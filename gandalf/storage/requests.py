@@ -40,8 +40,8 @@ class RequestRecords:
 def _find(connection: sqlite3.Connection, request_id: str) -> Row | None:
     found = _rows(
         connection,
-        "SELECT * FROM usage_records WHERE request_id = ?1 OR client_request_id = ?1"
-        " ORDER BY received_at DESC LIMIT 1",
+        "SELECT * FROM usage_records WHERE request_id = (SELECT id FROM requests"
+        " WHERE id = ?1 OR client_id = ?1 ORDER BY id DESC LIMIT 1)",
         request_id,
     )
     if not found:
@@ -59,7 +59,7 @@ def _find(connection: sqlite3.Connection, request_id: str) -> Row | None:
 def _latest(connection: sqlite3.Connection, limit: int) -> list[Row]:
     return _rows(
         connection,
-        "SELECT * FROM usage_records ORDER BY received_at DESC LIMIT ?",
+        "SELECT * FROM usage_records ORDER BY request_id DESC LIMIT ?",
         limit,
     )
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
+
+import msgspec
 
 from gandalf.domain.usage import (
     Attempt,
@@ -14,7 +17,7 @@ from gandalf.domain.usage import (
     UsageSource,
 )
 from gandalf.storage import journal
-from gandalf.storage.journal import JournalDirectory, Segment
+from gandalf.storage.journal import Entry, JournalDirectory, Segment
 
 SEGMENT_BYTES = 64 * 1024
 
@@ -37,13 +40,19 @@ def a_record(request_id: str = "r1", **changes) -> UsageRecord:
         "client_request_id": f"client-{request_id}",
         "received_at": 1_700_000_000.25,
         "operation": "chat",
+        "dialect": "openai",
         "key_id": "k1",
         "org_id": "default",
+        "team_id": None,
+        "user_id": None,
         "alias": "fast",
         "provider": "openai-eu",
         "model": "gpt-4o",
+        "stream": False,
         "status": 200,
         "end_reason": EndReason.COMPLETE,
+        "error_code": "",
+        "cache": "bypass",
         "tokens": TokenUsage(input=100, output=20),
         "usage_source": UsageSource.PROVIDER,
         "estimated_tokens": 130,
@@ -63,6 +72,17 @@ def ids(records) -> list[str]:
     return [record.request_id for record in records]
 
 
+def entries_of(records) -> list[Entry]:
+    """Return what the journal makes of ``records``."""
+    lines = [journal.encode(record).removesuffix(b"\n") for record in records]
+    entries = [journal._parse(line) for line in lines]
+    return [entry for entry in entries if entry is not None]
+
+
+def records_of(entries) -> list[UsageRecord]:
+    return [msgspec.json.decode(document, type=UsageRecord) for *_, document in entries]
+
+
 def a_segment(tmp_path, records, *, segment_bytes: int = SEGMENT_BYTES) -> Segment:
     directory = JournalDirectory(tmp_path, segment_bytes)
     segment = directory.allocate()
@@ -71,16 +91,23 @@ def a_segment(tmp_path, records, *, segment_bytes: int = SEGMENT_BYTES) -> Segme
     return segment
 
 
-def read_all(segment: Segment) -> journal.Batch:
+class Read(NamedTuple):
+    """What was read of a segment."""
+
+    records: list[UsageRecord]
+    corrupt: int
+
+
+def read_all(segment: Segment) -> Read:
     """Read a segment to its end, span by span."""
-    records, corrupt = [], 0
+    entries, corrupt = [], 0
     while segment.consumed < segment.written:
         batch = journal.read(segment.span())
         assert batch.end > segment.consumed
         segment.consumed = batch.end
-        records += batch.records
+        entries += batch.entries
         corrupt += batch.corrupt
-    return journal.Batch(records, corrupt, segment.consumed)
+    return Read(records_of(entries), corrupt)
 
 
 @contextmanager

@@ -227,22 +227,3 @@ def test_what_owns_keys_cannot_be_deleted_under_them(connection, path):
 
     with pytest.raises(sqlite3.IntegrityError):
         connection.execute("DELETE FROM organizations")
-
-
-@pytest.mark.parametrize(
-    ("where", "index"),
-    [
-        ("key_id = 'k1' AND received_at > 5", "usage_by_key"),
-        ("org_id = 'default' AND received_at > 5", "usage_by_org"),
-        ("received_at > 5", "usage_by_time"),
-        ("request_id = 'r1'", "sqlite_autoindex_usage_records_1"),
-    ],
-)
-def test_usage_is_searched_by_index(connection, path, where, index):
-    migrate(connection, path)
-
-    plan = connection.execute(
-        f"EXPLAIN QUERY PLAN SELECT * FROM usage_records WHERE {where}"
-    ).fetchall()
-
-    assert index in plan[0][3]

@@ -7,8 +7,16 @@ from gandalf.domain.usage import EndReason, TokenUsage, UsageSource
 from gandalf.storage import usage
 from gandalf.storage.database import Database
 from gandalf.storage.errors import StorageError
+from gandalf.storage.journal import Span
+from gandalf.storage.requests import RequestRecords
 from gandalf.storage.usage import UsageTable
-from tests.storage.builders import a_record, a_segment, an_attempt, some_records
+from tests.storage.builders import (
+    a_record,
+    a_segment,
+    an_attempt,
+    entries_of,
+    some_records,
+)
 
 
 @pytest.fixture
@@ -20,7 +28,7 @@ async def database(tmp_path):
 
 
 def insert(records):
-    return lambda connection: usage.insert(connection, records)
+    return lambda connection: usage.insert(connection, entries_of(records))
 
 
 def rows(path, query):
@@ -158,13 +166,13 @@ async def test_every_attempt_has_its_row(database):
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 511, 512, 513, 1535])
 async def test_any_number_of_records_goes_in_at_once(database, count):
     records = [
-        a_record(f"r{n}", attempts=(an_attempt(),) * (n % 4)) for n in range(count)
+        a_record(f"r{n:04}", attempts=(an_attempt(),) * (n % 4)) for n in range(count)
     ]
 
     await database.write(insert(records))
 
-    found = rows(database.path, "SELECT request_id FROM usage_records ORDER BY rowid")
-    assert [row["request_id"] for row in found] == [f"r{n}" for n in range(count)]
+    found = rows(database.path, "SELECT id FROM requests ORDER BY id")
+    assert [row["id"] for row in found] == [f"r{n:04}" for n in range(count)]
     [attempts] = rows(database.path, "SELECT count(*) AS n FROM attempts")
     assert attempts["n"] == sum(n % 4 for n in range(count))
 
@@ -181,10 +189,10 @@ async def test_a_record_that_is_there_already_is_not_changed(database):
 
 
 @pytest.mark.parametrize("monster", [2**63, 10**30])
-async def test_a_record_that_sqlite_does_not_take_holds_nothing_up(
-    database, tmp_path, monster, caplog
+async def test_a_number_that_sqlite_cannot_hold_holds_nothing_up(
+    database, tmp_path, monster
 ):
-    records = some_records(20)
+    records = [a_record(f"r{n:02}") for n in range(20)]
     records[13] = a_record("r13", tokens=TokenUsage(input=monster, output=7))
 
     await UsageTable(database).ingest(a_segment(tmp_path, records).span())
@@ -192,17 +200,12 @@ async def test_a_record_that_sqlite_does_not_take_holds_nothing_up(
     found = rows(
         database.path,
         "SELECT request_id, input_tokens, output_tokens, n FROM usage_records"
-        " LEFT JOIN attempts USING (request_id) ORDER BY usage_records.rowid",
+        " LEFT JOIN attempts USING (request_id) ORDER BY request_id",
     )
-    assert [row["request_id"] for row in found] == [f"r{n}" for n in range(20)]
-    assert found[13] == {
-        "request_id": "r13",
-        "input_tokens": 2**53 - 1,
-        "output_tokens": 7,
-        "n": None,
-    }
-    assert all(row["n"] == 0 for n, row in enumerate(found) if n != 13)
-    assert "r13" in caplog.text
+    assert [row["request_id"] for row in found] == [f"r{n:02}" for n in range(20)]
+    assert float(found[13]["input_tokens"]) == float(monster)
+    assert found[13]["output_tokens"] == 7
+    assert all(row["n"] == 0 for row in found)
 
 
 async def test_a_journal_loaded_twice_is_there_once(database, tmp_path):
@@ -219,22 +222,82 @@ async def test_a_journal_loaded_twice_is_there_once(database, tmp_path):
 
 
 async def test_a_load_that_fails_leaves_nothing_behind(database, tmp_path):
-    segment = a_segment(tmp_path, some_records(10))
-    await database.write(lambda c: c.execute("ALTER TABLE attempts RENAME TO away"))
+    records = [a_record(f"r{n:04}") for n in range(2 * usage.STATEMENT_ROWS)]
+    segment = a_segment(tmp_path, records, segment_bytes=1 << 20)
+    await database.write(
+        lambda c: c.execute(
+            "CREATE TRIGGER broken BEFORE INSERT ON requests WHEN NEW.id = 'r0100'"
+            " BEGIN SELECT RAISE(ABORT, 'broken'); END"
+        )
+    )
+    whole = Span(segment.path, 0, segment.written, final=True)
 
-    with pytest.raises(StorageError, match="no such table"):
-        await UsageTable(database).ingest(segment.span())
-    assert rows(database.path, "SELECT * FROM usage_records") == []
+    with pytest.raises(StorageError, match="broken"):
+        await UsageTable(database).ingest(whole)
+    assert rows(database.path, "SELECT * FROM requests") == []
 
-    await database.write(lambda c: c.execute("ALTER TABLE away RENAME TO attempts"))
-    await UsageTable(database).ingest(segment.span())
-    assert len(rows(database.path, "SELECT * FROM usage_records")) == 10
+    await database.write(lambda c: c.execute("DROP TRIGGER broken"))
+    await UsageTable(database).ingest(whole)
+    assert len(rows(database.path, "SELECT * FROM requests")) == len(records)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM usage_records WHERE request_id = 'r1'",
+        "SELECT * FROM usage_records WHERE request_id > '01a20cbe'",
+        "SELECT * FROM attempts WHERE request_id = 'r1'",
+        "SELECT * FROM requests WHERE id = 'r1' OR client_id = 'r1' ORDER BY id DESC",
+    ],
+)
+async def test_requests_are_searched_by_index(database, query):
+    plan = rows(database.path, f"EXPLAIN QUERY PLAN {query}")
+
+    assert "SCAN requests" not in {row["detail"] for row in plan}
+
+
+async def test_the_newest_requests_are_found_without_sorting_all(database):
+    query = "SELECT * FROM usage_records ORDER BY request_id DESC LIMIT 20"
+
+    plan = rows(database.path, f"EXPLAIN QUERY PLAN {query}")
+
+    assert [row["detail"] for row in plan] == ["SCAN requests"]
+
+
+async def test_of_requests_with_the_same_id_of_the_client_the_latest_is_found(database):
+    records = [a_record(f"r{n}", client_request_id="theirs") for n in range(3)]
+    await database.write(insert([*records, a_record("theirs-too")]))
+
+    found = await RequestRecords(database).find("theirs")
+
+    assert found is not None
+    assert (found["request_id"], found["client_request_id"]) == ("r2", "theirs")
+    assert [attempt["n"] for attempt in found["attempts"]] == [0]
+
+
+async def test_a_request_whose_client_sent_no_id_has_ours(database):
+    await database.write(insert([a_record("r1", client_request_id="")]))
+
+    [row] = rows(database.path, "SELECT client_request_id FROM usage_records")
+    assert row == {"client_request_id": "r1"}
+
+
+async def test_what_a_later_version_adds_to_a_record_is_kept(database):
+    [(request_id, client_id, document)] = entries_of([a_record("r1")])
+    longer = f'{document[:-1]},"new"]'
+    entry = (request_id, client_id, longer)
+
+    await database.write(lambda connection: usage.insert(connection, [entry]))
+
+    query = "SELECT record, status FROM usage_records JOIN requests ON id = request_id"
+    [row] = rows(database.path, query)
+    assert (row["record"], row["status"]) == (longer, 200)
 
 
 async def test_a_request_takes_little_room(database):
     ids = [f"01a20cbe-11f6-7701-b516-{n:012d}" for n in range(1000)]
     key = "01a20cbe-11f6-7433-b9f3-3f601ba84110"
-    records = [a_record(i, client_request_id=i, key_id=key) for i in ids]
+    records = [a_record(i, client_request_id="", key_id=key) for i in ids]
     pages = (
         "SELECT page_count * page_size AS size FROM pragma_page_count, pragma_page_size"
     )
@@ -242,6 +305,6 @@ async def test_a_request_takes_little_room(database):
 
     await database.write(insert(records))
 
-    # The record and its attempt, some 200 and 120 bytes, and four indexes.
+    # The id, and the record with its attempt.
     [after] = rows(database.path, pages)
     assert after["size"] - before["size"] < 1000 * 600
