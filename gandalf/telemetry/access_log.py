@@ -3,55 +3,80 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import lru_cache
+from typing import ClassVar
 
-from gandalf.domain.usage import UsageRecord, UsageSource
-from gandalf.telemetry.log_lines import Fields, Ready, safe
+import msgspec
+
+from gandalf.domain.usage import EndReason, UsageRecord, UsageSource
+from gandalf.telemetry.log_lines import Fields, Ready, pairs, quoted, safe
 from gandalf.telemetry.observed import Observed
 
 log = logging.getLogger("gandalf.access")
 
-# Names up to this length are remembered once they were looked through.
+_COMPLETE = EndReason.COMPLETE
+_PROVIDER = UsageSource.PROVIDER
+# Names up to this length are remembered once they were looked through: a client may
+# ask for a model of any.
 _MAX_REMEMBERED = 100
 
 
-def log_request(exchange: Observed, record: UsageRecord) -> None:
-    """Log a request that is over. Holds no content, and of the key only its prefix."""
-    if not log.isEnabledFor(logging.INFO):
-        return
-    # Made by hand: ``log.info`` would first walk the stack to find out who calls.
-    log.handle(_Line(exchange, record))
+class AccessLog:
+    """Logs requests that are over.
+
+    Args:
+        write: Writes an event to the log.
+    """
+
+    def __init__(self, write: Callable[[Ready], None]) -> None:
+        self._write = write
+
+    def observe(self, exchange: Observed, record: UsageRecord) -> None:
+        """Log a request. Holds no content, and of its key only the prefix."""
+        # Past ``logging``, whose records take longer to make than all the rest.
+        if log.isEnabledFor(logging.INFO):
+            identity = exchange.identity
+            prefix = "" if identity is None else identity.key_prefix
+            self._write(RequestLine(record, prefix))
 
 
-class _Line(Ready):
-    """The event. What it tells is put together once somebody wants to write it."""
+class RequestLine(msgspec.Struct, eq=False, gc=False):
+    """The event of a request."""
 
-    def __init__(self, exchange: Observed, record: UsageRecord) -> None:
-        super().__init__(log.name, "request")
-        self._record = record
-        self._identity = exchange.identity
+    logger: ClassVar[str] = log.name
+    event: ClassVar[str] = "request"
+
+    record: UsageRecord
+    key_prefix: str
+
+    @property
+    def created(self) -> float:
+        """When the request was over."""
+        return self.record.received_at + self.record.latency
 
     @property
     def fields(self) -> Fields:
-        record, identity = self._record, self._identity
+        """What there is to tell of the request."""
+        record = self.record
         fields: Fields = {
             "request_id": _id(record),
             "key_id": record.key_id,
-            "key_prefix": "" if identity is None else identity.key_prefix,
+            "key_prefix": self.key_prefix,
             "operation": record.operation,
             "alias": _name(record.alias),
             "target": f"{record.provider}/{record.model}" if record.provider else "",
             "status": record.status,
-            "end": record.end_reason,
+            "end": record.end_reason.value,
             "stream": record.stream,
             "cache": record.cache,
             "attempts": len(record.attempts),
-            "latency_ms": round(record.latency * 1000, 1),
-            "overhead_ms": round(record.overhead * 1000, 3),
+            "latency_ms": float(f"{record.latency * 1000:.1f}"),
+            "overhead_ms": float(f"{record.overhead * 1000:.3f}"),
         }
         if record.ttft is not None:
-            fields["ttft_ms"] = round(record.ttft * 1000, 1)
-        if record.usage_source is UsageSource.PROVIDER:
+            fields["ttft_ms"] = float(f"{record.ttft * 1000:.1f}")
+        if record.usage_source is _PROVIDER:
             fields["prompt_tokens"] = record.tokens.prompt_tokens
             fields["completion_tokens"] = record.tokens.completion_tokens
         if record.error_code:
@@ -62,36 +87,80 @@ class _Line(Ready):
         return fields
 
     def pairs(self) -> str:
-        """Do as ``Ready`` does, a few times faster where nothing is out of the way."""
-        record, identity = self._record, self._identity
-        if record.error_code or len(record.attempts) != 1 or record.ttft is None:
-            return super().pairs()
-        prefix = "" if identity is None else identity.key_prefix
-        target = f"{record.provider}/{record.model}" if record.provider else ""
-        text = (
-            f" request_id={_id(record)} key_id={record.key_id} key_prefix={prefix}"
-            f" operation={record.operation} alias={_name(record.alias)}"
-            f" target={target} status={record.status} end={record.end_reason.value}"
-            f" stream={record.stream} cache={record.cache} attempts=1"
-            f" latency_ms={record.latency * 1000:.1f}"
-            f" overhead_ms={round(record.overhead * 1000, 3)}"
-            f" ttft_ms={record.ttft * 1000:.1f}"
+        """Return the fields for a line; quicker where nothing is out of the way."""
+        record = self.record
+        if (
+            record.end_reason is not _COMPLETE
+            or record.error_code
+            or record.ttft is None
+            or record.usage_source is not _PROVIDER
+            or len(record.attempts) != 1
+            or len(record.alias) > _MAX_REMEMBERED
+        ):
+            overhead_ms = f"{record.overhead * 1000:.3f}"
+            return pairs({**self.fields, "overhead_ms": overhead_ms})
+        kind = _of_its_kind(
+            record.key_id,
+            self.key_prefix,
+            record.operation,
+            record.alias,
+            record.provider,
+            record.model,
+            record.status,
+            record.stream,
+            record.cache,
         )
-        count = 14
-        if record.usage_source is UsageSource.PROVIDER:
-            tokens = record.tokens
-            text += f" prompt_tokens={tokens.prompt_tokens}"
-            text += f" completion_tokens={tokens.completion_tokens}"
-            count = 16
-        if text.count(" ") == text.count("=") == count and '"' not in text:
-            return text
-        return super().pairs()
+        given = record.client_request_id
+        tokens = record.tokens
+        # Not an f-string, which takes half as long again.
+        return (
+            " request_id=%s%s latency_ms=%.1f overhead_ms=%.3f ttft_ms=%.1f"  # noqa: UP031
+            " prompt_tokens=%d completion_tokens=%d"
+            % (
+                quoted(safe(given)) if given else record.request_id,
+                kind,
+                record.latency * 1000,
+                record.overhead * 1000,
+                record.ttft * 1000,
+                tokens.prompt_tokens,
+                tokens.completion_tokens,
+            )
+        )
+
+
+@lru_cache(maxsize=1000)
+def _of_its_kind(
+    key_id: str,
+    key_prefix: str,
+    operation: str,
+    alias: str,
+    provider: str,
+    model: str,
+    status: int,
+    stream: bool,
+    cache: str,
+) -> str:
+    """Return what the lines of requests have in common that were answered at once."""
+    return pairs(
+        {
+            "key_id": key_id,
+            "key_prefix": key_prefix,
+            "operation": operation,
+            "alias": _name(alias),
+            "target": f"{provider}/{model}" if provider else "",
+            "status": status,
+            "end": _COMPLETE.value,
+            "stream": stream,
+            "cache": cache,
+            "attempts": 1,
+        }
+    )
 
 
 def _id(record: UsageRecord) -> str:
     given = record.client_request_id
     # The client chose it, and may have put anything there, even its key.
-    return safe(given) if given and given != record.request_id else record.request_id
+    return safe(given) if given else record.request_id
 
 
 def _name(alias: str) -> str:

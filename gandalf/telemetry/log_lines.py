@@ -33,53 +33,61 @@ Fields = dict[str, str | float | None]
 """What an event tells beside its message. ``bool`` and ``int`` are floats here."""
 
 
-# What every event has and none of ours tells; making it anew takes longer than a line.
-_COMMON = vars(logging.makeLogRecord({"levelno": logging.INFO, "levelname": "INFO"}))
-
-
-class Ready(logging.LogRecord):
+class Ready(Protocol):
     """An event whose fields are plain and ``safe`` already, so that nobody looks again.
 
-    For the one line that every request costs.
+    For the one line that every request costs. Always of level ``info``.
     """
 
-    def __init__(self, logger: str, event: str, fields: Fields | None = None) -> None:
-        attributes = self.__dict__ = _COMMON.copy()
-        attributes["name"] = logger
-        attributes["msg"] = event
-        attributes["created"] = created = time.time()
-        attributes["msecs"] = created % 1 * 1000
-        self._fields = fields or {}
+    @property
+    def created(self) -> float:
+        """Unix time in seconds."""
+
+    @property
+    def logger(self) -> str: ...
+
+    @property
+    def event(self) -> str: ...
 
     @property
     def fields(self) -> Fields:
         """What the event tells."""
-        return self._fields
 
     def pairs(self) -> str:
-        """Return the fields as they stand in a line of the console."""
-        return _pairs(self.fields)
+        """Return the fields as ``pairs`` does."""
 
 
 class Lines(Protocol):
-    """Turns log records into lines, newline included."""
+    """Turns events into lines, newline included."""
 
     def line(self, record: logging.LogRecord) -> bytes: ...
 
+    def ready(self, event: Ready) -> bytes: ...
+
 
 class _Clock:
-    """Writes RFC 3339 times in UTC; remembers the second it wrote last."""
+    """Writes RFC 3339 times in UTC; remembers what it wrote last."""
 
     def __init__(self) -> None:
-        self._second = -1
-        self._text = ""
+        # Each in one, so that no other thread sees half of it.
+        self._second = (-1, "")
+        self._last = (-1, "")
 
     def text(self, created: float) -> str:
-        second = int(created)
-        if second != self._second:
-            self._second = second
-            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._text}.{int((created - second) * 1000):03d}Z"
+        milliseconds = int(created * 1000)
+        last, text = self._last
+        if milliseconds != last:
+            second, rest = divmod(milliseconds, 1000)
+            text = f"{self._begin(second)}.{rest:03d}Z"
+            self._last = (milliseconds, text)
+        return text
+
+    def _begin(self, second: int) -> str:
+        known, text = self._second
+        if second != known:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = (second, text)
+        return text
 
 
 class JsonLines:
@@ -97,8 +105,6 @@ class JsonLines:
             "logger": record.name,
             "event": _event(record),
         }
-        if isinstance(record, Ready):
-            return self._encode(members | record.fields) + b"\n"
         for name, value in _extras(record).items():
             members.setdefault(name, value)
         if record.exc_info:
@@ -111,6 +117,17 @@ class JsonLines:
         # Encoders leave U+2028, DEL and the like alone; line readers do not.
         return (_printable(text) + "\n").encode()
 
+    def ready(self, event: Ready) -> bytes:
+        """Return ``event`` as one object."""
+        members: Fields = {
+            "time": self._clock.text(event.created),
+            "level": "info",
+            "logger": event.logger,
+            "event": event.event,
+        }
+        members.update(event.fields)
+        return self._encode(members) + b"\n"
+
 
 class ConsoleLines:
     """``time LEVEL logger: event  name=value ...``, in colour on a terminal."""
@@ -118,33 +135,53 @@ class ConsoleLines:
     def __init__(self, *, colour: bool = False) -> None:
         self._clock = _Clock()
         self._colour = colour
+        self._info = self._shown("info")
 
     def line(self, record: logging.LogRecord) -> bytes:
         """Return ``record`` for people; a traceback follows on indented lines."""
-        if isinstance(record, Ready) and not self._colour:
-            time = self._clock.text(record.created)
-            said = f"{time} INFO    {record.name}: {record.msg}{record.pairs()}\n"
-            return said.encode()
-        level = record.levelname.lower()
-        shown = f"{level.upper():<7}"
-        if self._colour:
-            shown = f"\x1b[{_COLOURS.get(level, '31')}m{shown}\x1b[0m"
-        said = f"{record.name}: {_event(record)}"
-        if isinstance(record, Ready):
-            lines = [said + record.pairs()]
-        else:
-            lines = [_printable(said + _pairs(_extras(record)))]
+        said = f"{record.name}: {_event(record)}{pairs(_extras(record))}"
+        lines = [_printable(said)]
         if record.exc_info:
             # Only line feeds part lines here; other breaks are escaped within them.
             quoted = _traceback(record).rstrip("\n").split("\n")
             lines += [f"    {_printable(quote)}" for quote in quoted]
         text = "\n".join(lines)
+        shown = self._shown(record.levelname.lower())
         return f"{self._clock.text(record.created)} {shown} {text}\n".encode()
+
+    def ready(self, event: Ready) -> bytes:
+        """Return ``event`` for people."""
+        time = self._clock.text(event.created)
+        said = f"{time} {self._info} {event.logger}: {event.event}{event.pairs()}\n"
+        return said.encode()
+
+    def _shown(self, level: str) -> str:
+        shown = f"{level.upper():<7}"
+        if self._colour:
+            shown = f"\x1b[{_COLOURS.get(level, '31')}m{shown}\x1b[0m"
+        return shown
 
 
 def safe(text: str) -> str:
     """Return ``text`` fit for a line: short, printable, and free of secrets."""
     return redact(_printable(_cut(text, MAX_VALUE)))
+
+
+def pairs(fields: Fields) -> str:
+    """Return ``fields`` as they stand in a line of the console."""
+    text = "".join([f" {name}={value}" for name, value in fields.items()])
+    if text.count(" ") == text.count("=") == len(fields) and '"' not in text:
+        return text  # As nearly always: no value that could be taken for two.
+    return "".join([f" {name}={quoted(value)}" for name, value in fields.items()])
+
+
+def unwritable(
+    logger: str, error: Exception, path: str = "", line: int = 0
+) -> logging.LogRecord:
+    """Return what is logged instead of an event that no line could be made of."""
+    place = f" at {path}:{line}" if path else ""
+    said = f"an event could not be logged: {type(error).__name__}{place}"
+    return logging.LogRecord(logger, logging.ERROR, path, line, said, (), None)
 
 
 def _extras(record: logging.LogRecord) -> Fields:
@@ -162,19 +199,11 @@ def _shown(name: str, value: object) -> str:
 
 
 def _event(record: logging.LogRecord) -> str:
-    if isinstance(record, Ready):
-        return str(record.msg)
     return redact(_cut(record.getMessage(), MAX_MESSAGE))
 
 
-def _pairs(fields: Fields) -> str:
-    text = "".join([f" {name}={value}" for name, value in fields.items()])
-    if text.count(" ") == text.count("=") == len(fields) and '"' not in text:
-        return text  # As nearly always: no value that could be taken for two.
-    return "".join([f" {name}={_quoted(value)}" for name, value in fields.items()])
-
-
-def _quoted(value: str | float | None) -> str:
+def quoted(value: str | float | None) -> str:
+    """Return ``value`` so that it cannot be taken for two."""
     if isinstance(value, str) and _NEEDS_QUOTES.search(value):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return str(value)

@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 import select
 import threading
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 # Some ten thousand lines. More means that the reader has been away for long.
 MAX_WAITING_BYTES = 4 * 1024 * 1024
-# What one write may carry.
-BATCH_BYTES = 64 * 1024
+# Lines that one write may carry.
+BATCH = 256
 # Lines are gathered for so long before they are written: waking the thread for each
 # would make the loop share the interpreter with it a thousand times a second.
 GATHER = 0.05
@@ -25,16 +25,15 @@ CLOSE_WITHIN = 2.0
 
 
 class LogWriter:
-    """Takes lines without ever waiting, and writes them in order.
-
-    ``post`` may be called by one thread at a time, which ``logging.Handler`` sees to.
-    """
+    """Takes lines without ever waiting, and writes them in order."""
 
     def __init__(self, fd: int, *, max_bytes: int = MAX_WAITING_BYTES) -> None:
         self._fd = fd
         self._max_bytes = max_bytes
         self._queue: SimpleQueue[bytes | None] = SimpleQueue()
-        # Each of these has one writer: the poster, or the thread. Neither needs a lock.
+        # For what posters count. What the thread counts, nobody else changes. Whoever
+        # is interrupted in ``post`` by a signal may log something about it.
+        self._lock = threading.RLock()
         self._posted = 0
         self._refused = 0
         self._taken = 0
@@ -56,10 +55,13 @@ class LogWriter:
 
     def post(self, line: bytes) -> None:
         """Hand over a line, newline included. Never waits; drops it when full."""
-        if self.waiting_bytes + len(line) > self._max_bytes or self._closing.is_set():
-            self._refused += 1
-            return
-        self._posted += len(line)
+        size = len(line)
+        with self._lock:
+            waiting = self._posted - self._taken
+            if waiting + size > self._max_bytes or self._closing.is_set():
+                self._refused += 1
+                return
+            self._posted += size
         self._queue.put(line)
 
     def close(self, within: float = CLOSE_WITHIN) -> None:
@@ -73,28 +75,19 @@ class LogWriter:
         more = True
         while more:
             first = self._queue.get()
-            self._closing.wait(GATHER)
-            lines, more = self._gather(first)
+            if self._queue.qsize() < BATCH:
+                self._closing.wait(GATHER)
+            # Nobody else takes anything out.
+            rest = min(self._queue.qsize(), BATCH)
+            waiting = [first, *[self._queue.get_nowait() for _ in range(rest)]]
+            lines = [line for line in waiting if line is not None]
+            more = len(lines) == len(waiting)
             batch = b"".join(lines)
             try:
                 self._write(batch)
             except OSError:
                 self._unwritable += len(lines)
             self._taken += len(batch)
-
-    def _gather(self, line: bytes | None) -> tuple[list[bytes], bool]:
-        lines: list[bytes] = []
-        size = 0
-        try:
-            while line is not None:
-                lines.append(line)
-                size += len(line)
-                if size >= BATCH_BYTES:
-                    return lines, True
-                line = self._queue.get_nowait()
-        except Empty:
-            return lines, True
-        return lines, False
 
     def _write(self, batch: bytes) -> None:
         rest = memoryview(batch)

@@ -1,7 +1,7 @@
 """Sets up the log: one handler for the whole process, on stderr.
 
-Everything goes through the standard ``logging``; this module decides what is let
-through, as what line, and that writing it never holds up the event loop.
+Everything but the access log goes through the standard ``logging``; this module decides
+what is let through, as what line, and that writing it never holds up the event loop.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gandalf.config import Logging
-from gandalf.telemetry.log_lines import ConsoleLines, JsonLines, Lines
+from gandalf.telemetry.log_lines import (
+    ConsoleLines,
+    JsonLines,
+    Lines,
+    Ready,
+    unwritable,
+)
 from gandalf.telemetry.log_writer import LogWriter
 
 # The same warning or error may come so often within so many seconds; what is beyond
@@ -93,7 +99,16 @@ class Log(logging.Handler):
         try:
             line = self._lines.line(record)
         except Exception as error:  # noqa: BLE001 - a bad event must not fail a request
-            line = self._lines.line(_unwritable(record, error))
+            instead = unwritable(record.name, error, record.pathname, record.lineno)
+            line = self._lines.line(instead)
+        self.writer.post(line)
+
+    def write(self, event: Ready) -> None:
+        """Write ``event``'s line, past ``logging``. Never waits, never raises."""
+        try:
+            line = self._lines.ready(event)
+        except Exception as error:  # noqa: BLE001 - as above
+            line = self._lines.line(unwritable(event.logger, error))
         self.writer.post(line)
 
     def close(self) -> None:
@@ -126,15 +141,3 @@ def configure(settings: Logging, stream: Stream | None = None) -> Log:
     root.setLevel(logging.WARNING)
     logging.getLogger("gandalf").setLevel(settings.level.upper())
     return log
-
-
-def _unwritable(record: logging.LogRecord, error: Exception) -> logging.LogRecord:
-    return logging.LogRecord(
-        record.name,
-        logging.ERROR,
-        record.pathname,
-        record.lineno,
-        "an event could not be logged: %s at %s:%d",
-        (type(error).__name__, record.pathname, record.lineno),
-        None,
-    )

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from gandalf.telemetry.log_writer import LogWriter
+from gandalf.telemetry.log_writer import MAX_WAITING_BYTES, LogWriter
 
 LINE = b"x" * 999 + b"\n"
 
@@ -57,6 +57,21 @@ def test_lines_come_out_in_order_and_all_of_them_by_the_close(pipe):
     assert read_all(reader) == b"".join(lines)
     assert writer.dropped == 0
     assert writer.waiting_bytes == 0
+
+
+def test_lines_that_wait_are_written_as_fast_as_they_are_read(tmp_path):
+    with (tmp_path / "log").open("wb") as file:
+        writer = LogWriter(file.fileno())
+        for _ in range(MAX_WAITING_BYTES // len(LINE)):
+            writer.post(LINE)
+
+        started = time.monotonic()
+        while writer.waiting_bytes and time.monotonic() - started < 2.0:
+            time.sleep(0.01)
+
+        # As many pauses as there are writes would take three seconds.
+        assert writer.waiting_bytes == 0
+        writer.close()
 
 
 def test_a_pipe_that_nobody_reads_stops_no_one_and_holds_a_bounded_amount(pipe):

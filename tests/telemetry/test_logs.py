@@ -87,6 +87,46 @@ def test_an_event_that_cannot_be_formatted_is_told_of_and_harms_nobody(
     assert second["event"] == "and on"
 
 
+class AReadyEvent:
+    created = 0.25
+    logger = "gandalf.test"
+    event = "request"
+
+    def __init__(self, number):
+        self.fields = {"number": number}
+
+    def pairs(self):
+        return f" number={self.fields['number'] + 0}"
+
+
+def test_an_event_that_is_ready_keeps_its_place_between_others(log_file):
+    log = configure(Logging(format="json"), log_file)
+
+    logging.getLogger("gandalf").info("before")
+    log.write(AReadyEvent(1))
+    logging.getLogger("gandalf").info("after")
+
+    lines = logged(log, log_file)
+    assert [line["event"] for line in lines] == ["before", "request", "after"]
+    assert lines[1] == {
+        "time": "1970-01-01T00:00:00.250Z",
+        "level": "info",
+        "logger": "gandalf.test",
+        "event": "request",
+        "number": 1,
+    }
+
+
+def test_a_ready_event_that_no_line_can_be_made_of_is_told_of(log_file):
+    log = configure(Logging(format="console"), log_file)
+    log.write(AReadyEvent("no number"))
+    log.close()
+
+    with open(log_file.name) as written:  # noqa: PTH123
+        text = written.read()
+    assert "gandalf.test: an event could not be logged: TypeError" in text
+
+
 def test_events_from_other_threads_are_logged_too(log_file):
     log = configure(Logging(format="json"), log_file)
     threads = [

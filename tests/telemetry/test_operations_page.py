@@ -108,13 +108,13 @@ def test_the_page_lists_every_log_event_and_no_other():
 
 
 def test_the_page_lists_every_member_of_a_requests_line():
-    from gandalf.telemetry.access_log import _Line
+    from gandalf.telemetry.access_log import RequestLine
 
-    from .builders import a_record, an_attempt, an_exchange
+    from .builders import a_record, an_attempt
 
     everything = a_record(error_code="x", attempts=(an_attempt(), an_attempt()))
 
     documented = {
         name for row in rows_of("The line of a request") for name in code(row[0])
     }
-    assert documented == set(_Line(an_exchange(), everything).fields)
+    assert documented == set(RequestLine(everything, "").fields)
