@@ -38,6 +38,7 @@ BREAKER_STATES = {"closed": 0, "open": 1, "half_open": 2}
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # The model label of a request whose alias has no route: clients make such names up.
 UNKNOWN_MODEL = "unknown"
+_PROVIDER = UsageSource.PROVIDER
 # Kinds of requests to remember the series of; past it all are looked up anew.
 MAX_KINDS = 1000
 TOKEN_CLASSES = (
@@ -192,6 +193,10 @@ class _Series:
         )
 
 
+_Kind = tuple[str, str, int, str, str, str]
+"""Method, path, status, model, target, outcome."""
+
+
 class _Ordinary:
     """Counts requests of one kind, which were answered by their only attempt.
 
@@ -200,13 +205,14 @@ class _Ordinary:
 
     __slots__ = (
         "_attempts",
-        "_class_of",
-        "_classes",
         "_completion",
         "_duration",
+        "_model",
         "_overhead",
         "_prompt",
         "_requests",
+        "_token_classes",
+        "_tokens",
         "_ttft",
         "_upstream",
     )
@@ -229,28 +235,45 @@ class _Ordinary:
         self._ttft = series.ttft.distribution((model, target))
         self._prompt = series.tokens.cell((model, "prompt"))
         self._completion = series.tokens.cell((model, "completion"))
-        self._class_of: Callable[[str], Cell] = lambda name: (
-            series.tokens_by_class.cell((model, name))
-        )
-        # Only of classes that occur: none is shown that never does.
-        self._classes: dict[str, Cell] = {}
+        self._token_classes = series.tokens_by_class
+        self._model = model
+        # Of each class, once it occurs: none is shown that never does.
+        self._tokens: list[Cell | None] = [None] * len(TOKEN_CLASSES)
 
-    def observe(self, record: UsageRecord) -> None:
+    def observe(self, record: UsageRecord, upstream: float, ttft: float) -> None:
         self._requests.value += 1
+        self._attempts.value += 1
         self._duration.observe(record.latency)
         self._overhead.observe(record.overhead)
-        self._attempts.value += 1
-        self._upstream.observe(record.attempts[0].duration)
-        self._ttft.observe(record.ttft or 0.0)
+        self._upstream.observe(upstream)
+        self._ttft.observe(ttft)
         tokens = record.tokens
-        self._prompt.value += tokens.prompt_tokens
-        self._completion.value += tokens.completion_tokens
-        for name in TOKEN_CLASSES:
-            if amount := getattr(tokens, name):
-                cell = self._classes.get(name)
-                if cell is None:
-                    cell = self._classes[name] = self._class_of(name)
-                cell.value += amount
+        # In the order of TOKEN_CLASSES.
+        if fresh := tokens.input or 0:
+            self._add(0, fresh)
+        if read := tokens.cache_read or 0:
+            self._add(1, read)
+        if written := tokens.cache_write or 0:
+            self._add(2, written)
+        if written_1h := tokens.cache_write_1h or 0:
+            self._add(3, written_1h)
+        if output := tokens.output or 0:
+            self._add(4, output)
+        if reasoning := tokens.reasoning or 0:
+            self._add(5, reasoning)
+        if heard := tokens.audio_input or 0:
+            self._add(6, heard)
+        if spoken := tokens.audio_output or 0:
+            self._add(7, spoken)
+        self._prompt.value += fresh + read + written + written_1h + heard
+        self._completion.value += output + reasoning + spoken
+
+    def _add(self, number: int, amount: int) -> None:
+        cell = self._tokens[number]
+        if cell is None:
+            labels = (self._model, TOKEN_CLASSES[number])
+            cell = self._tokens[number] = self._token_classes.cell(labels)
+        cell.value += amount
 
 
 class Metrics(_Series):
@@ -261,7 +284,9 @@ class Metrics(_Series):
         # prometheus-client's, when somebody has asked for a page.
         self._of_process: tuple[Collector, ...] | None = None
 
-        self._kinds: dict[tuple[str, str, int, str, str, str], _Ordinary] = {}
+        self._kinds: dict[_Kind, _Ordinary] = {}
+        self._hits = self.cache_hits.cell()
+        self._misses = self.cache_misses.cell()
         self._worst_lag = 0.0
         self.loop_lag_max.watch(self._take_worst_lag)
         self.build_info.set(1, (__version__, platform.python_version()))
@@ -275,35 +300,43 @@ class Metrics(_Series):
 
     def observe(self, exchange: Observed, record: UsageRecord) -> None:
         """Count a request that has run the pipeline. Called once, at its settlement."""
-        if _is_ordinary(record):
-            self._kind(exchange, record).observe(record)
+        attempts = record.attempts
+        if (
+            record.usage_source is _PROVIDER
+            and record.ttft is not None
+            and len(attempts) == 1
+            and attempts[0].decision == "answer"
+        ):
+            attempt = attempts[0]
+            route = exchange.route
+            key = (
+                exchange.method,
+                exchange.rule,
+                record.status,
+                UNKNOWN_MODEL if route is None else route.alias,
+                attempt.target,
+                attempt.outcome,
+            )
+            kind = self._kinds.get(key)
+            if kind is None:
+                kind = self._new_kind(key)
+            kind.observe(record, attempt.duration, record.ttft)
         else:
             self._observe_unusual(exchange, record)
         if record.stream:
             self.stream_ends.add((record.end_reason.value,))
-        if record.cache == "hit":
-            self.cache_hits.add()
-        elif record.cache == "miss":
-            self.cache_misses.add()
-        if isinstance(exchange.error, RateLimited):
+        if record.cache == "miss":
+            self._misses.value += 1
+        elif record.cache == "hit":
+            self._hits.value += 1
+        if exchange.error is not None and isinstance(exchange.error, RateLimited):
             self.ratelimit_rejects.add((exchange.error.limit,))
 
-    def _kind(self, exchange: Observed, record: UsageRecord) -> _Ordinary:
-        """Return what counts requests like this one."""
-        attempt = record.attempts[0]
-        key = (
-            exchange.method,
-            exchange.rule,
-            record.status,
-            _model_of(exchange),
-            attempt.target,
-            attempt.outcome,
-        )
-        kind = self._kinds.get(key)
-        if kind is None:
-            if len(self._kinds) >= MAX_KINDS:
-                self._kinds.clear()
-            kind = self._kinds[key] = _Ordinary(self, *key)
+    def _new_kind(self, key: _Kind) -> _Ordinary:
+        """Return what counts requests with ``key``."""
+        if len(self._kinds) >= MAX_KINDS:
+            self._kinds.clear()
+        kind = self._kinds[key] = _Ordinary(self, *key)
         return kind
 
     def _observe_unusual(self, exchange: Observed, record: UsageRecord) -> None:
@@ -431,16 +464,6 @@ def _collectors_of_process() -> tuple[Collector, ...]:
     from prometheus_client.process_collector import ProcessCollector
 
     return ProcessCollector(registry=None), PlatformCollector(registry=None)
-
-
-def _is_ordinary(record: UsageRecord) -> bool:
-    attempts = record.attempts
-    return (
-        record.usage_source is UsageSource.PROVIDER
-        and record.ttft is not None
-        and len(attempts) == 1
-        and attempts[0].decision == "answer"
-    )
 
 
 def _model_of(exchange: Observed) -> str:
