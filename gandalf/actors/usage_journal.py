@@ -109,6 +109,9 @@ class UsageJournal:
         self._reserved = 0
         # Of records that were written and are not in the file yet.
         self._lines: list[bytes] = []
+        # How many may be reserved without another look. The room was for so many when
+        # it was last looked at, and each record since has taken one's at the most.
+        self._sure = 0
         self._full_until = 0.0
         self._closing = trio.Event()
         self.written = 0
@@ -148,11 +151,8 @@ class UsageJournal:
             JournalFull: There is none, nor on the disk.
             ShuttingDown: The journal is closed.
         """
-        if self._closing.is_set():
-            raise ShuttingDown
-        if self._refused_lines or not self._has_room():
-            self.refused += 1
-            raise JournalFull
+        if self._reserved >= self._sure:
+            self._look_for_room()
         self._reserved += 1
 
     def release(self) -> None:
@@ -172,15 +172,16 @@ class UsageJournal:
         if not self._lines:
             return
         lines, self._lines = self._lines, []
-        data = b"".join(lines)
-        if self._fits(data) and self._append(data):
+        self._sure -= len(lines)
+        if self._append_at_once(b"".join(lines)):
             self._reserved -= len(lines)
             return
         for line in lines:
-            if self._refused_lines or not self._append(line):
-                self._refused_lines.append(line)
-            else:
+            if not self._refused_lines and self._append(line):
                 self._reserved -= 1
+            else:
+                self._refused_lines.append(line)
+                self._sure = 0
 
     async def run(self) -> None:
         """Load what is in the journal until it is closed and nothing is left."""
@@ -201,15 +202,19 @@ class UsageJournal:
     def close(self) -> None:
         """Admit no more requests. ``run`` returns once all is loaded."""
         self._closing.set()
+        self._sure = 0
 
     # Room.
 
-    def _has_room(self) -> bool:
-        # Nearly always in the first segment, which is a quicker look than at all.
-        reserved = self._reserved
-        if self._open and reserved < self._open[0].room // MAX_RECORD_BYTES:
-            return True
-        return reserved < self._capacity() or self._allocate_now()
+    def _look_for_room(self) -> None:
+        if self._closing.is_set():
+            raise ShuttingDown
+        if self._refused_lines or not (
+            self._reserved < self._capacity() or self._allocate_now()
+        ):
+            self.refused += 1
+            raise JournalFull
+        self._sure = self._capacity()
 
     def _capacity(self) -> int:
         # In records, segment by segment: no line crosses from one into the next.
@@ -244,27 +249,24 @@ class UsageJournal:
             log.error("no room for the usage journal: %s", error)
         self._full_until = self._clock() + FULL_PAUSE
 
-    def _fits(self, data: bytes) -> bool:
-        """Whether all of ``data`` can be written in one go."""
-        segment = self._open[0] if self._open else None
-        return (
-            not self._refused_lines
-            and segment is not None
-            and segment.room >= len(data)
-        )
+    def _append_at_once(self, lines: bytes) -> bool:
+        if self._refused_lines or not self._open:
+            return False
+        try:
+            return self._open[0].append(lines)
+        except OSError:  # Told of when they are written one by one.
+            return False
 
     def _append(self, line: bytes) -> bool:
         while self._open:
             segment = self._open[0]
-            if segment.room < len(line):
-                self._past.append(self._open.popleft())
-                continue
             try:
-                segment.append(line)
+                if segment.append(line):
+                    return True
             except OSError as error:
                 log.critical("cannot write to %s: %s", segment.path, error)
                 return False
-            return True
+            self._past.append(self._open.popleft())
         return False
 
     def _retry_refused_lines(self) -> None:
@@ -360,6 +362,7 @@ class UsageJournal:
         if self._reserved > len(self._refused_lines):
             # Somebody may yet write. The files stay open, and are replayed.
             return
+        self._sure = 0
         segments = list(self._segments())
         self._directory.delete_now(s for s in segments if s.consumed >= s.written)
         for segment in segments:

@@ -203,15 +203,23 @@ class Segment:
         """Bytes that can still be written."""
         return self._size - self.written if self._file != -1 else 0
 
-    def append(self, line: bytes) -> None:
+    def append(self, line: bytes) -> bool:
         """Write ``line``, all of it or, as far as any reader can tell, none.
+
+        Returns:
+            Whether there was room for it.
 
         Raises:
             OSError: It could not be written; another try goes to the same place.
         """
-        if os.pwrite(self._file, line, self.written) != len(line):
+        start = self.written
+        size = len(line)
+        if start + size > self._size or self._file == -1:
+            return False
+        if os.pwrite(self._file, line, start) != size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        self.written += len(line)
+        self.written = start + size
+        return True
 
     def span(self) -> Span:
         """Return what to read next."""
