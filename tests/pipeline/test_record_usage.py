@@ -33,6 +33,7 @@ class FakeJournal:
     def __init__(self, room=10):
         self.room = room
         self.records = []
+        self.flushed = 0
 
     def reserve(self):
         if self.room == 0:
@@ -45,6 +46,9 @@ class FakeJournal:
     def write(self, record):
         self.room += 1
         self.records.append(record)
+
+    def flush(self):
+        self.flushed = len(self.records)
 
 
 class Step:
@@ -163,8 +167,9 @@ async def test_it_is_recorded_after_everything_else_is_settled():
         settled.extend(step.settled for step in steps)
 
     steps = [Step(None), Step(WHOLE)]
-    stages = [a_stage(journal, [observe]), *steps]
-    await Pipeline(stages).run(an_exchange(), FakeResponder())
+    stage = a_stage(journal, [observe])
+    await Pipeline([stage, *steps]).run(an_exchange(), FakeResponder())
+    stage.flush()
 
     assert settled == [True, True]
 
@@ -326,9 +331,27 @@ async def test_observers_are_told_once_whatever_the_others_do(caplog):
     exchange = an_exchange()
     stage = a_stage(journal, [observe, broken, observe])
     await Pipeline([stage, Step(WHOLE)]).run(exchange, FakeResponder())
+    stage.flush()
+    stage.flush()
 
     assert told == [(exchange, journal.records[0])] * 2
     assert [r.exc_info[0] for r in caplog.records] == [KeyError]
+
+
+async def test_the_record_is_in_its_file_before_anybody_is_told():
+    journal = FakeJournal()
+    seen = []
+
+    def observe(exchange, record):
+        seen.append(journal.flushed)
+
+    stage = a_stage(journal, [observe])
+    for _ in range(3):
+        await Pipeline([stage, Step(WHOLE)]).run(an_exchange(), FakeResponder())
+    assert (journal.flushed, seen) == (0, [])
+    stage.flush()
+
+    assert seen == [3, 3, 3]
 
 
 async def test_the_room_is_given_back_even_if_there_is_no_record(caplog):
