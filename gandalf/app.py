@@ -48,7 +48,7 @@ from gandalf.pipeline.dispatch import Dispatch
 from gandalf.pipeline.locate import Locate
 from gandalf.pipeline.rate_limit import RateLimit
 from gandalf.pipeline.read_call import ReadCall
-from gandalf.pipeline.record_usage import RecordUsage
+from gandalf.pipeline.record_usage import Observer, RecordUsage
 from gandalf.pipeline.select_targets import SelectTargets
 from gandalf.pipeline.stage import Pipeline, Stage
 from gandalf.pipeline.trace import Trace
@@ -62,8 +62,7 @@ from gandalf.storage.requests import RequestRecords
 from gandalf.storage.usage import UsageTable
 from gandalf.systemd import Systemd
 from gandalf.telemetry import logs
-from gandalf.telemetry.access_log import log_request
-from gandalf.telemetry.log_writer import LogWriter
+from gandalf.telemetry.access_log import AccessLog
 from gandalf.telemetry.loop_lag import LoopLag
 from gandalf.telemetry.metrics import Metrics
 
@@ -88,7 +87,7 @@ def main(config_path: Path) -> int:
     status = 0
     _spare_the_collector()
     try:
-        trio.run(_run, settings, config_path, os.environ, written.writer)
+        trio.run(_run, settings, config_path, os.environ, written)
     except* (NoKey, StorageError, OSError) as group:
         for reason in _leaves(group):
             log.error("cannot go on: %s", reason)
@@ -112,7 +111,7 @@ def _spare_the_collector() -> None:
 
 
 async def _run(
-    settings: config.Config, path: Path, environ: Mapping[str, str], writer: LogWriter
+    settings: config.Config, path: Path, environ: Mapping[str, str], written: logs.Log
 ) -> None:
     log.info("gandalf %s starts", __version__)
     database = Database(settings.database.dsn)
@@ -121,9 +120,9 @@ async def _run(
         keys = KeyStore(database)
         if (key := await ensure_key(settings, keys)) is not None:
             print(announcement(key, settings), flush=True)  # noqa: T201 - shown once
-        gateway = _Gateway(settings, path, environ, database, keys)
+        gateway = _Gateway(settings, path, environ, database, keys, written)
         gateway.metrics.watch_queue(
-            "log", lambda: writer.waiting_bytes, lambda: writer.dropped
+            "log", lambda: written.writer.waiting_bytes, lambda: written.writer.dropped
         )
         await gateway.run()
     finally:
@@ -140,6 +139,7 @@ class _Gateway:
         environ: Mapping[str, str],
         database: Database,
         key_store: KeyStore,
+        written: logs.Log | None = None,
     ) -> None:
         self.settings = settings
         self.metrics = metrics = Metrics()
@@ -166,16 +166,21 @@ class _Gateway:
             flush_every=settings.usage.flush_every,
         )
 
-        # Of every answer the record is in its file before the last byte leaves.
-        outbox().do_first(self.journal.flush)
-
         self.objects = ObjectTable(ObjectStore(database))
+
+        observers: list[Observer] = [metrics.observe]
+        if written is not None:
+            observers.append(AccessLog(written.write).observe)
+
+        recording = RecordUsage(self.journal, observers, clock=clock)
+        # Of every answer the record is in its file before the last byte leaves.
+        outbox().do_first(recording.flush)
 
         # A request's way.
         self.tracing, begin_trace = _tracing(settings, routes)
         pipeline = Pipeline(
             [
-                RecordUsage(self.journal, [metrics.observe, log_request], clock=clock),
+                recording,
                 *begin_trace,
                 Authenticate(self.keys),
                 ReadCall(),
