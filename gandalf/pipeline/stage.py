@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast
 
 import trio
 
@@ -29,7 +29,6 @@ class Stage(Protocol):
         """
 
 
-@runtime_checkable
 class Settling(Protocol):
     """A stage that leaves something to be done at the end."""
 
@@ -67,12 +66,7 @@ class Pipeline:
         self._enter = tuple(stage.enter for stage in stages)
         # By the number of stages entered: those that are to be settled, in that order.
         self._settling = tuple(
-            tuple(
-                stage
-                for stage in reversed(stages[:entered])
-                if isinstance(stage, Settling)
-            )
-            for entered in range(len(stages) + 1)
+            tuple(_settling(stages[:entered])) for entered in range(len(stages) + 1)
         )
 
     async def run(self, exchange: Exchange, responder: Responder) -> None:
@@ -123,6 +117,10 @@ class Pipeline:
                     # Those before it must settle all the same: their part is money.
                     log.exception("stage %s failed to settle", type(stage).__name__)
         await responder.finish(reply)
+
+
+def _settling(entered: Sequence[Stage]) -> list[Settling]:
+    return [cast(Settling, s) for s in reversed(entered) if hasattr(s, "settle")]
 
 
 def _ending_of(
