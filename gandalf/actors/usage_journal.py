@@ -23,7 +23,7 @@ from typing import Protocol
 
 import trio
 
-from gandalf.domain.errors import Overloaded, ShuttingDown
+from gandalf.domain.errors import JournalFull, ShuttingDown
 from gandalf.domain.usage import UsageRecord
 from gandalf.storage.errors import JournalUnreadable, StorageError
 from gandalf.storage.journal import (
@@ -59,15 +59,6 @@ class UsageStore(Protocol):
 
     async def ingest(self, span: Span) -> Ingested:
         """Insert the records in ``span``, all or none, each at most once ever."""
-
-
-class JournalFull(Overloaded):
-    """There is no room to account for another request, so it is not begun."""
-
-    code = "journal_full"
-
-    def __init__(self) -> None:
-        super().__init__("the gateway cannot record requests now", retry_after=5.0)
 
 
 class UsageJournal:

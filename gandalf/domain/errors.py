@@ -93,6 +93,27 @@ class NotFound(GatewayError):
             self.code = code
 
 
+class TargetTooLong(BadRequest):
+    """The request line holds a target that is longer than we read."""
+
+    status = 414
+    code = "uri_too_long"
+
+
+class ExpectationFailed(BadRequest):
+    """The client expects what HTTP does not define."""
+
+    status = 417
+    code = "expectation_failed"
+
+
+class VersionNotSupported(BadRequest):
+    """Neither HTTP/1.1 nor HTTP/1.0."""
+
+    status = 505
+    code = "http_version_not_supported"
+
+
 class MethodNotAllowed(GatewayError):
     """The page exists, for other methods: ``allow`` lists them."""
 
@@ -152,6 +173,15 @@ class Overloaded(GatewayError):
     def __init__(self, message: str, *, retry_after: float | None = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class JournalFull(Overloaded):
+    """There is no room to account for another request, so it is not begun."""
+
+    code = "journal_full"
+
+    def __init__(self) -> None:
+        super().__init__("the gateway cannot record requests now", retry_after=5.0)
 
 
 class ShuttingDown(Overloaded):

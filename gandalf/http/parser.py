@@ -23,11 +23,14 @@ import trio
 
 from gandalf.domain.errors import (
     BadRequest,
+    ExpectationFailed,
     GatewayError,
     HeadersTooLarge,
     MethodNotAllowed,
     Overloaded,
     PayloadTooLarge,
+    TargetTooLong,
+    VersionNotSupported,
 )
 from gandalf.http.field_names import known, lowered
 from gandalf.providers.base import Headers
@@ -66,27 +69,6 @@ SINGLE_FIELDS = frozenset(
         b"x-goog-api-key",
     }
 )
-
-
-class TargetTooLong(BadRequest):
-    """The request line holds more than ``MAX_TARGET_BYTES``."""
-
-    status = 414
-    code = "uri_too_long"
-
-
-class ExpectationFailed(BadRequest):
-    """The client expects what HTTP does not define."""
-
-    status = 417
-    code = "expectation_failed"
-
-
-class VersionNotSupported(BadRequest):
-    """Neither HTTP/1.1 nor HTTP/1.0."""
-
-    status = 505
-    code = "http_version_not_supported"
 
 
 class BodyBudget:

@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from gandalf.actors.supervisor import supervise
-from gandalf.actors.usage_journal import MAX_PAUSE, JournalFull, UsageJournal
-from gandalf.domain.errors import ShuttingDown
+from gandalf.actors.usage_journal import MAX_PAUSE, UsageJournal
+from gandalf.domain.errors import JournalFull, ShuttingDown
 from gandalf.storage import journal as files
 from gandalf.storage.database import Database
 from gandalf.storage.errors import JournalInUse, StorageError

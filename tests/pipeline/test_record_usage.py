@@ -3,9 +3,9 @@ from contextlib import suppress
 import pytest
 import trio
 
-from gandalf.actors.usage_journal import JournalFull
 from gandalf.domain.errors import (
     GatewayError,
+    JournalFull,
     RateLimited,
     Unauthenticated,
     UpstreamTimeout,
