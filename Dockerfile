@@ -5,15 +5,16 @@
 ARG PYTHON=python:3.11-slim
 
 FROM ${PYTHON} AS build
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
 COPY requirements.txt requirements-build.txt ./
 RUN python -m venv --without-pip /opt/gandalf \
  && pip --python /opt/gandalf/bin/python install --require-hashes --no-deps -r requirements.txt \
- && pip install --require-hashes --no-deps -r requirements-build.txt
-COPY pyproject.toml README.md LICENSE ./
+ && pip install --require-hashes --no-deps -r requirements.txt -r requirements-build.txt
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY gandalf gandalf
-RUN pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/wheel . \
+RUN GANDALF_COMPILE=1 pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/wheel . \
  && pip --python /opt/gandalf/bin/python install --no-deps /tmp/wheel/*.whl
 
 FROM ${PYTHON}

@@ -9,16 +9,22 @@ STAMP := $(VENV)/.installed
 PYTHON = $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,\
 	$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
 
-CODE := gandalf tests .ci $(wildcard bench)
+CODE := gandalf tests .ci setup.py $(wildcard bench)
+# The gateway with what every request passes through compiled, beside the one of .venv.
+COMPILED := build/compiled
+# Empty where there is no C compiler, or where Python's headers are missing.
+CAN_COMPILE = $(shell command -v cc >/dev/null && $(PYTHON) -c 'import os, sysconfig; \
+	os.path.exists(sysconfig.get_path("include") + "/Python.h") and print("yes")')
 # What `make test`, `make bench` and `make run` pass on: make test ARGS="-k shutdown -x"
 ARGS ?=
 CONFIG ?= configs/demo.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev run test cov fmt lint types check bench docs dist lock changelog clean
+.PHONY: help install compiled dev run test test-compiled cov fmt lint types check bench docs dist lock changelog clean
+.PHONY: can-compile
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Make .venv: the gateway (editable) and its tools, as locked
 $(STAMP): pyproject.toml requirements-dev.txt
@@ -35,6 +41,15 @@ $(STAMP): pyproject.toml requirements-dev.txt
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
+compiled: $(COMPILED)/.made ## Compile the gateway into build/compiled (needs a C compiler)
+$(COMPILED)/.made: $(STAMP) setup.py $(shell find gandalf -name '*.py')
+	@rm -rf $(COMPILED)
+	GANDALF_COMPILE=1 $(BIN)/python -m pip install -q --no-deps --no-build-isolation --target $(COMPILED) .
+	@touch $@
+
+can-compile:
+	@echo $(or $(CAN_COMPILE),no)
+
 dev: install ## Install, and from now on check before every push
 	@hook="$$(git rev-parse --git-path hooks)/pre-push"; mkdir -p "$${hook%/*}"; \
 	test -e "$$hook" || { printf '#!/bin/sh\nexec make check\n' > "$$hook"; chmod +x "$$hook"; }
@@ -44,6 +59,9 @@ run: install ## Start a gateway on 127.0.0.1:8080 with a simulated provider
 
 test: install ## Run the tests
 	$(BIN)/pytest -n auto $(ARGS)
+
+test-compiled: compiled ## Run the tests on the compiled gateway
+	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED) $(BIN)/pytest --import-mode=append -n auto $(ARGS)
 
 cov: install ## Run the tests and show what they do not reach
 	$(BIN)/coverage erase
@@ -64,8 +82,8 @@ types: install ## Check types (mypy, strict)
 
 check: lint types test ## All that a change must pass: lint, types, tests
 
-bench: install ## Measure the gateway beside the obvious proxy (ARGS="--quick")
-	$(BIN)/python -m bench $(ARGS)
+bench: install $(if $(CAN_COMPILE),compiled) ## Measure the gateway beside the obvious proxy (ARGS="--quick")
+	$(if $(CAN_COMPILE),BENCH_PACKAGE=$(COMPILED)) $(BIN)/python -m bench $(ARGS)
 
 docs: install ## Check that the pages and the code agree, and that links lead somewhere
 	$(BIN)/pytest -q tests/test_repository.py tests/test_config.py tests/telemetry/test_operations_page.py \
@@ -83,7 +101,7 @@ COMPILE = env -u PIP_FIND_LINKS $(BIN)/pip-compile --quiet --generate-hashes --s
 lock: ## Remake the locks from pyproject.toml (ARGS="--upgrade" for newer versions)
 	$(COMPILE) $(ARGS) --output-file requirements.txt pyproject.toml
 	$(COMPILE) $(ARGS) --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
-	$(COMPILE) $(ARGS) --only-build-deps --build-deps-for wheel --constraint requirements-dev.txt --output-file requirements-build.txt pyproject.toml
+	$(COMPILE) $(ARGS) --constraint requirements-dev.txt --output-file requirements-build.txt requirements-build.in
 
 changelog: install ## Gather docs/newsfragments into CHANGELOG.md for the version in gandalf/__init__.py
 	$(BIN)/towncrier build --yes

@@ -90,7 +90,10 @@ def upstream(stack: ExitStack, folder: Path, core: int) -> tuple[int, int]:
 def gateway(
     stack: ExitStack, folder: Path, upstream_port: int, core: int
 ) -> tuple[int, int]:
-    """Start the gateway before that upstream; return its port and process id."""
+    """Start the gateway before that upstream; return its port and process id.
+
+    ``BENCH_PACKAGE`` is where it is imported from, if not from beside the benchmark.
+    """
     port = processes.free_port()
     command = ["-m", "gandalf", "serve", "--config", str(CONFIG)]
     log = folder / "gandalf.log"
@@ -101,6 +104,8 @@ def gateway(
         "BENCH_UPSTREAM_KEY": traffic.UPSTREAM_KEY,
         "BENCH_CLIENT_KEY": traffic.CLIENT_KEY,
     }
+    if package := os.environ.get("BENCH_PACKAGE"):
+        environment |= {"PYTHONPATH": package, "PYTHONSAFEPATH": "1"}
     server = processes.server("gandalf", command, port, core, log, environment)
     return port, stack.enter_context(server)
 
@@ -132,6 +137,9 @@ def _machine(measured: int, rest: int, files: int) -> str:
         f"Linux {platform.release()}; the measured process on core {measured}, "
         f"load and upstream on core {rest}; {files} open files"
     )
+    package = Path(os.environ.get("BENCH_PACKAGE") or ".")
+    compiled = any(package.glob("gandalf/pipeline/*.so"))
+    text += f"\nThe gateway runs {'compiled' if compiled else 'interpreted'}."
     if measured == rest:
         text += "\nOnly one core: load, upstream and gateway share it. Not comparable."
     if files < 9000:

@@ -142,7 +142,7 @@ def test_what_the_tools_import_is_locked(folder):
 def make_targets():
     """Return the targets that ``make help`` lists."""
     text = (ROOT / "Makefile").read_text()
-    return set(re.findall(r"^([a-z]+):.*## ", text, re.M))
+    return set(re.findall(r"^([a-z-]+):.*## ", text, re.M))
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / ".ci" / "run"], ids=named)
