@@ -46,10 +46,12 @@ CHUNK_OVERHEAD = 16
 # Header sections of one client that are remembered, each for the next. One that never
 # sends the same again is given up.
 MAX_LESSONS = 8
+# One that is larger is not: an idle connection would hold it several times over.
+MAX_FAMILIAR_BYTES = 8192
 # Of a length: more than any body that is taken in has.
 MAX_DIGITS = 15
 # In a header section that was found good it is there once, and nowhere else.
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)\r\n", re.IGNORECASE)
 
 Data = bytes | bytearray | memoryview
 
@@ -443,7 +445,7 @@ class RequestParser:
     # Requests that repeat the header section of an earlier one.
 
     def _learn_head(self, request: Request, data: Data) -> None:
-        """Remember the header section of ``request``, which is all that ``data`` holds.
+        """Remember the header section of ``request``, the only one in ``data``.
 
         Not that of the first: most connections of slow streams have no second one.
         """
@@ -456,10 +458,12 @@ class RequestParser:
             or request.incoming is not None
             or b"expect" in request.headers
             or b"transfer-encoding" in request.headers
-            or size + MAX_DIGITS > self._max_header_bytes
+            or size + MAX_DIGITS > min(self._max_header_bytes, MAX_FAMILIAR_BYTES)
         ):
             return
         head = bytes(data[:size])
+        if head.find(b"\r\n\r\n") + 4 != size:
+            return  # Some clients send a line break behind the body.
         length = _LENGTH.search(head)
         if length is not None and int(length[1]) == len(request.body):
             before, after = head[: length.start(1)], head[length.end(1) :]

@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gandalf.domain.errors import BadRequest, Overloaded, PayloadTooLarge
-from gandalf.http.parser import MAX_LESSONS, BodyBudget, RequestParser
+from gandalf.http.parser import (
+    MAX_FAMILIAR_BYTES,
+    MAX_LESSONS,
+    BodyBudget,
+    RequestParser,
+)
 
 UPLOAD = (b"POST", b"/upload")
 
@@ -175,6 +180,26 @@ def test_only_plain_requests_become_familiar(data):
     assert parser._head is None
 
 
+@pytest.mark.parametrize("ending", [b"\r\n", b"\n", b"\r", b"\r\n\r\n"])
+@pytest.mark.parametrize("body", [b"", b"\r\n\r\n", b'{"a": 1}'])
+def test_a_line_break_behind_the_body_is_no_part_of_the_next_one(ending, body):
+    parser = a_parser()
+    for _ in range(3):
+        read(parser, a_post(body) + ending)
+
+    data = a_post((body or ending) + b"rest") + ending
+    assert read(parser, data) == read(a_parser(), data)
+
+
+@pytest.mark.parametrize("size", [MAX_FAMILIAR_BYTES - 200, MAX_FAMILIAR_BYTES])
+def test_large_header_sections_are_not_held_between_two_requests(size):
+    parser = RequestParser(32768, 1000, BodyBudget(1000), clock=lambda: 1.0)
+    for _ in range(3):
+        read(parser, a_post(fields=b"x-a: %b\r\n" % (b"a" * size)))
+
+    assert (parser._head is None) == (size == MAX_FAMILIAR_BYTES)
+
+
 messages = st.builds(
     a_post,
     body=st.binary(max_size=12),
@@ -182,6 +207,8 @@ messages = st.builds(
     length=st.sampled_from([None, None, None, None, b"2", b"02", b"x", b" 2 "]),
     fields=st.sampled_from([b"", b"", b"x: 1\r\n", b"Connection: close\r\n"]),
 )
+breaks = st.sampled_from([b"", b"", b"", b"\r\n", b"\n", b"\r\n\r\n"])
+pieces_sent = st.builds(lambda *parts: b"".join(parts), breaks, messages, breaks)
 
 
 def outcome(parser, pieces):
@@ -195,7 +222,7 @@ def outcome(parser, pieces):
     return found
 
 
-@given(st.lists(messages, max_size=12), st.randoms(use_true_random=False))
+@given(st.lists(pieces_sent, max_size=12), st.randoms(use_true_random=False))
 def test_however_the_bytes_arrive_the_requests_are_the_same(sent, random):
     stream = b"".join(sent)
     cuts = sorted(random.randrange(len(stream)) for _ in sent)
