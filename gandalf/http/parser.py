@@ -53,6 +53,10 @@ MAX_DIGITS = 15
 # In a header section that was found good it is there once, and nowhere else.
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)\r\n", re.IGNORECASE)
 
+# Of a whole such field. Zeros before the number are no fault, but Python converts only
+# so many.
+MAX_LENGTH_BYTES = 100
+
 Data = bytes | bytearray | memoryview
 
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
@@ -545,7 +549,10 @@ class RequestParser:
         ):
             raise BadRequest("transfer-encoding must be chunked, in HTTP/1.1")
         self._chunks = 0
-        size = int(headers.get(b"content-length", b"0"))
+        length = headers.get(b"content-length", b"0")
+        if len(length) > MAX_LENGTH_BYTES:
+            raise BadRequest("the header field content-length is too long")
+        size = int(length)
         limit = self._max_upload_bytes if upload else self._max_body_bytes
         if size > limit:
             raise _body_too_large(limit)

@@ -103,6 +103,7 @@ def test_no_two_requests_share_their_header_fields(parser):
         (a_post(length=b"+2"), BadRequest),
         (a_post(length=b"2 2"), BadRequest),
         (a_post(length=b""), BadRequest),
+        (a_post(length=b"0" * 101 + b"2"), BadRequest),
         (a_post(length=b"2\r\nContent-Length: 2"), BadRequest),
         (a_post() + b"\0", BadRequest),
     ],
@@ -198,6 +199,12 @@ def test_large_header_sections_are_not_held_between_two_requests(size):
         read(parser, a_post(fields=b"x-a: %b\r\n" % (b"a" * size)))
 
     assert (parser._head is None) == (size == MAX_FAMILIAR_BYTES)
+
+
+def test_a_length_with_more_digits_than_python_converts_is_refused():
+    parser = RequestParser(32768, 1000, BodyBudget(1000), clock=lambda: 1.0)
+    with pytest.raises(BadRequest):
+        parser.feed(a_post(length=b"0" * 5000 + b"2"))
 
 
 messages = st.builds(
