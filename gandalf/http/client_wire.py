@@ -84,7 +84,7 @@ class ClientWire(Readable):
         else:
             self._held = data
             self._outbox.add(self)
-        return len(data) <= TAKEN_AT_ONCE
+        return len(self._held) <= TAKEN_AT_ONCE
 
     @property
     def all_sent(self) -> bool:
@@ -157,7 +157,10 @@ class ClientWire(Readable):
         return False
 
     def half_close(self) -> None:
-        """Tell the client that nothing more will come, once all is sent."""
+        """Tell the client that nothing more will come. To be called once all is sent.
+
+        ``receive`` returns bytes that mean nothing from then on.
+        """
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
 
@@ -181,7 +184,7 @@ class ClientWire(Readable):
 class TlsClientWire(ClientWire):
     """A socket that speaks TLS."""
 
-    __slots__ = ("_early", "_incoming", "_outgoing", "_tls")
+    __slots__ = ("_early", "_incoming", "_outgoing", "_parted", "_tls")
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         super().__init__(sock)
@@ -190,6 +193,7 @@ class TlsClientWire(ClientWire):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         # What came while nobody read, and was looked into for a goodbye.
         self._early = b""
+        self._parted = False
 
     async def handshake(self) -> None:
         while True:
@@ -200,6 +204,7 @@ class TlsClientWire(ClientWire):
             except ssl.SSLError:
                 # The client is told why, if it still listens.
                 self._relay()
+                self.send_held()
                 raise
             else:
                 self._relay()
@@ -207,6 +212,8 @@ class TlsClientWire(ClientWire):
             await self._fill()
 
     async def receive(self) -> Buffer:
+        if self._parted:
+            return await super().receive()
         if self._early:
             early, self._early = self._early, b""
             return early
@@ -219,11 +226,14 @@ class TlsClientWire(ClientWire):
             return False
         self.readable = False
         try:
-            self._incoming.write(self._sock.recv(READ_SIZE))
+            come = self._sock.recv(READ_SIZE)
         except BlockingIOError:
             return False
         except OSError:
             return True
+        # As in ``Readable.receive``: there may be more.
+        self.readable = len(come) == READ_SIZE or self._over
+        self._incoming.write(come)
         data = self._decrypted()
         self._early = data or b""
         return data == b""
@@ -235,20 +245,26 @@ class TlsClientWire(ClientWire):
             # Reading can have something to say: a new key, for one.
             self._relay()
             return None
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return b""
+        except ssl.SSLError:
+            return b""  # It has said goodbye, or speaks no TLS any more.
 
     def push(self, data: bytes) -> bool:
-        if data:
-            self._tls.write(data)
+        try:
+            if data:
+                self._tls.write(data)
+        except ssl.SSLError:
+            # Nothing more can be told to a client with whom TLS has failed.
+            self.on_end()
+            return True
         return self._relay()
 
     def half_close(self) -> None:
-        with contextlib.suppress(OSError):
-            # Says goodbye, then wants to read the client's own: that is our caller's.
-            with contextlib.suppress(ssl.SSLWantReadError):
-                self._tls.unwrap()
-            self._relay()
+        # Says goodbye, then wants to read the client's own, and fails on anything else.
+        with contextlib.suppress(ssl.SSLError):
+            self._tls.unwrap()
+        self._parted = True
+        self._relay()
+        self.send_held()
         super().half_close()
 
     def _relay(self) -> bool:

@@ -1,13 +1,20 @@
 """The same through TLS."""
 
+import contextlib
+import os
 import socket
 import ssl
 
 import pytest
 import trio
+import trio.testing
 import trustme
 
 from gandalf.config import Tls
+from gandalf.domain.usage import EndReason
+from gandalf.http.client_wire import TlsClientWire
+from gandalf.http.edge import tls_context
+from gandalf.http.poller import READ_SIZE
 from tests.wire.edge_server import (
     CHAT,
     Client,
@@ -69,7 +76,11 @@ async def connect(edge, authority, *, receive_buffer=0, **versions):
     plain = edge.connect(receive_buffer=receive_buffer)
     edge.clients.remove(plain)
     sock = context.wrap_socket(
-        plain.sock, server_hostname="gandalf.test", do_handshake_on_connect=False
+        plain.sock,
+        server_hostname="gandalf.test",
+        do_handshake_on_connect=False,
+        # An end without close_notify raises.
+        suppress_ragged_eofs=False,
     )
     client = TlsClient(sock)
     edge.clients.append(client)
@@ -179,8 +190,69 @@ async def test_a_refusal_through_tls_can_be_read_and_ends_with_a_goodbye(
         client = await connect(edge, authority)
         await client.send(post("/", b"x" * 100_000))
         assert (await client.response()).status == 413
-        # An end without close_notify would raise here.
         await client.eof()
+
+
+async def test_the_last_answer_through_tls_ends_with_a_goodbye(tls, authority):
+    async with edge_server(replying(b"{}"), tls=tls) as edge:
+        client = await connect(edge, authority)
+        await client.send(post("/v1/chat/completions", b"{}", b"connection: close\r\n"))
+        assert (await client.response()).body == b"{}"
+        await client.eof()
+
+
+async def test_a_client_that_ceases_to_speak_tls_has_left(
+    tls, authority, mock_clock, caplog
+):
+    body = ScriptedBody()
+    async with edge_server(streaming(body), tls=tls) as edge:
+        client = await connect(edge, authority)
+        await client.send(CHAT)
+        await body.give(b"data: 1\n\n")
+        await client.head()
+        os.write(client.sock.fileno(), b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        await settle_down()
+        mock_clock.jump(0.6)
+        await edge.is_idle()
+
+        (exchange,) = edge.stage.settled
+        assert exchange.end_reason is EndReason.CLIENT_DISCONNECT
+        assert edge.counters.crashes == 0
+        assert caplog.text == ""
+
+
+async def test_what_comes_while_nobody_reads_is_read_later_however_much_it_is(
+    tls, authority
+):
+    """Looking for a goodbye takes in a part of it, and nothing tells of the rest."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        wire = TlsClientWire(ours, tls_context(tls))
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        received, to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = context.wrap_bio(received, to_send, server_hostname="gandalf.test")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wire.handshake)
+            for _ in range(2):
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    client.do_handshake()
+                theirs.send(to_send.read())
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                received.write(theirs.recv(READ_SIZE))
+        sent = os.urandom(2 * READ_SIZE)
+        client.write(sent)
+        theirs.sendall(to_send.read())
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert not wire.said_goodbye()
+
+        got = b""
+        with trio.fail_after(5):
+            while len(got) < len(sent):
+                got += await wire.receive()
+        assert got == sent
+        wire.close()
 
 
 async def test_who_never_completes_the_handshake_is_let_go(tls, mock_clock):
@@ -195,6 +267,14 @@ async def test_who_never_completes_the_handshake_is_let_go(tls, mock_clock):
         await silent.eof()
         await slow.eof()
         await edge.is_idle()
+
+
+async def test_who_cannot_agree_on_tls_is_told_why(tls):
+    async with edge_server(tls=tls) as edge:
+        client = edge.connect()
+        await client.send(b"\x16\x03\x01\x00\x05hello")
+        await client.eof()
+        assert client.data == b"\x15\x03\x03\x00\x02\x02\x0a"  # unexpected_message
 
 
 @pytest.mark.parametrize("data", [CHAT, b"\0" * 100])
