@@ -13,6 +13,7 @@ up on streams that are silent. So the way of a request costs no timers.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -407,11 +408,13 @@ class Connection:
         Closing while bytes of the client are unread or on their way would make the
         system reset the connection, and the client lose our answer.
         """
-        self._since = trio.current_time()
+        # Until it has taken the answer, its time is that of any other.
+        self._since = math.inf
         self._lingering = True
         self._parser.close()
         wire = self._wire
         await wire.drain()
+        self._since = trio.current_time()
         wire.half_close()
         wire.interrupted = False
         while not self._gone and await wire.receive():

@@ -323,6 +323,37 @@ async def test_a_client_that_does_not_close_after_the_last_answer_is_closed(mock
         await edge.is_idle()
 
 
+async def test_a_client_has_as_long_for_its_last_answer_as_for_any_other(
+    monkeypatch, mock_clock
+):
+    """Also for one of which the system nearly always takes all, and did not."""
+    stingy = []
+
+    def make(sock):
+        stingy.append(StingySocket(sock))
+        stingy[-1].wire = ClientWire(stingy[-1])
+        stingy[-1].room = 40
+        return stingy[-1].wire
+
+    monkeypatch.setattr(edge_module, "ClientWire", make)
+    last = post("/v1/chat/completions", b"{}", b"connection: close\r\n")
+    async with edge_server(write_timeout=30.0) as edge:
+        client, stalled = edge.connect(), edge.connect()
+        await client.send(last)
+        await stalled.send(last)
+        await settle_down()
+        for _ in range(28):
+            mock_clock.jump(1)
+            await settle_down()
+        stingy[0].make_room()
+        assert (await client.response()).body == b"{}"
+        await client.eof()
+
+        mock_clock.jump(3)
+        await edge.is_idle()
+        assert edge.counters.stalled == 1
+
+
 async def test_a_client_that_goes_on_sending_after_its_refusal_is_closed(mock_clock):
     async with edge_server(max_body_bytes=10) as edge:
         client = edge.connect()
