@@ -59,7 +59,12 @@ class Outbox(trio.abc.Instrument):
         if self._senders:
             senders, self._senders = self._senders, []
             for sender in senders:
-                sender.send_held()
+                try:
+                    sender.send_held()
+                except Exception:
+                    # The others would never send again, nor would anybody after them:
+                    # trio gives up an instrument that raises.
+                    log.exception("what was to be sent is not")
 
     def before_io_wait(self, timeout: float) -> None:
         """Called by trio at the end of each turn."""

@@ -85,6 +85,32 @@ async def test_a_bug_in_what_comes_first_holds_nothing_back(caplog):
     assert "what comes before sending has failed" in caplog.text
 
 
+async def test_a_sender_that_fails_holds_no_other_back(caplog):
+    class Broken:
+        def send_held(self):
+            raise MemoryError
+
+    log = []
+    for _ in range(2):
+        outbox().add(Broken())
+        outbox().add(Told(log))
+        await trio.sleep(0.001)
+
+    assert log == ["sent", "sent"]
+    assert "what was to be sent is not" in caplog.text
+
+
+async def test_more_than_the_kernel_takes_at_once_is_to_be_waited_for(pair):
+    """However small the pieces are that it was made of, in one turn."""
+    ours, _ = pair
+    wire = ClientWire(ours)
+    piece = bytes(TAKEN_AT_ONCE // 2)
+
+    assert wire.push(piece)
+    assert wire.push(piece)
+    assert not wire.push(b"1")
+
+
 async def test_what_one_client_is_sent_in_a_turn_arrives_in_order(pair):
     ours, theirs = pair
     wire = ClientWire(ours)
