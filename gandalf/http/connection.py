@@ -492,6 +492,8 @@ class Connection:
             self._service.counters.stalled += 1
             wire.reset_on_close()
             self._client_left()
+        elif self._opened:
+            self._since = now  # It is not idle before it has taken the answer.
 
     async def _break_silence(self, responder: ExchangeResponder, now: float) -> None:
         response = self._response

@@ -323,6 +323,34 @@ async def test_a_client_that_does_not_close_after_the_last_answer_is_closed(mock
         await edge.is_idle()
 
 
+async def test_a_client_that_takes_its_answer_is_not_idle(monkeypatch, mock_clock):
+    stingy = []
+
+    def make(sock):
+        stingy.append(StingySocket(sock))
+        stingy[-1].wire = ClientWire(stingy[-1])
+        stingy[-1].room = 40
+        return stingy[-1].wire
+
+    monkeypatch.setattr(edge_module, "ClientWire", make)
+    async with edge_server(idle_timeout=8.0) as edge:
+        client = edge.connect()
+        await client.send(CHAT)
+        await settle_down()
+        for _ in range(20):
+            mock_clock.jump(0.6)
+            await settle_down()
+        stingy[0].make_room()
+        assert (await client.response()).body == b"{}"
+        mock_clock.jump(7)
+        await settle_down()
+        await client.send(CHAT)
+        assert (await client.response()).body == b"{}"
+
+        mock_clock.jump(9)
+        await client.eof()
+
+
 async def test_a_client_has_as_long_for_its_last_answer_as_for_any_other(
     monkeypatch, mock_clock
 ):
