@@ -212,13 +212,15 @@ class Sending:
                 headers=forwarded(exchange.headers),
                 query=exchange.query,
             )
-        self._translated = translated = translate_request(
+        translated = translate_request(
             call,
             provider.dialect,
             provider.model(model),
             source=exchange.dialect,
             strict=exchange.strict,
         )
+        # A stream would hold the body for as long as it is open.
+        self._translated = msgspec.structs.replace(translated, body=b"")
         exchange.dropped = translated.dropped
         exchange.approximated = translated.approximated
         return Ask(

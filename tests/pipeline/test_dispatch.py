@@ -3,9 +3,12 @@
 import gc
 import json
 import math
+import tracemalloc
+from functools import partial
 
 import pytest
 import trio
+import trio.testing
 
 from gandalf.actors.breakers import Breakers
 from gandalf.actors.retry_budget import RetryBudget
@@ -26,6 +29,7 @@ from gandalf.pipeline.dispatch import Dispatch
 from gandalf.pipeline.stage import Pipeline
 from gandalf.providers.base import UpstreamBroken
 from gandalf.providers.registry import make_provider
+from tests.fakes.anthropic_format import message_events
 
 from .builders import FakeResponder, a_chat_body, a_target, an_exchange
 
@@ -135,7 +139,7 @@ class World:
         sections = [
             Provider(
                 name=name,
-                type="openai",
+                type=settings.get("type", "openai"),
                 timeouts=timeouts,
                 on_client_disconnect=disconnect,
             )
@@ -324,6 +328,32 @@ async def test_a_failed_attempt_is_not_left_to_the_garbage_collector(
 
 
 # After it: never.
+
+
+@pytest.mark.parametrize(
+    ("kind", "events"),
+    [
+        ("openai", [ROLE, HELLO]),
+        ("anthropic", message_events("Hello", stop_reason=None, done=False)),
+    ],
+)
+async def test_an_open_stream_holds_nothing_of_what_was_asked(
+    autojump_clock, world, kind, events
+):
+    w = world([stream(*events)], type=kind)
+    messages = [{"role": "user", "content": "x" * 1_000_000}]
+    async with trio.open_nursery() as nursery:
+        tracemalloc.start()
+        try:
+            nursery.start_soon(partial(w.ask, stream=True, messages=messages))
+            await trio.testing.wait_all_tasks_blocked()
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        nursery.cancel_scope.cancel()
+
+    assert w.responder.started
+    assert held < 500_000
 
 
 @pytest.mark.parametrize(
