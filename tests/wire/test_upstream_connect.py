@@ -15,6 +15,7 @@ from gandalf.http.upstream import Pool
 from gandalf.providers.base import UpstreamBroken
 from tests.fakes.calls import TooLate, call, opened, read
 from tests.fakes.servers import OK, answering, echo_lengths, serving
+from tests.wire.edge_server import eventually
 
 IN_A_HURRY = Timeouts(connect=0.05, response_headers=5.0)
 CLOSING = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"
@@ -433,18 +434,25 @@ async def test_a_plain_server_fails_the_handshake(authority):
     assert not broken.value.sent
 
 
-async def test_a_handshake_that_hangs_runs_into_the_connect_phase(authority):
+async def test_a_handshake_that_hangs_runs_into_the_connect_phase(
+    authority, mock_clock
+):
     async def script(peer):
         await peer.wait_left()
+
+    async def fail(pool):
+        with pytest.raises(TooLate, match="connect"):
+            await call(pool, None, IN_A_HURRY)
 
     async with serving(script, name="localhost") as server:
         url = server.url.replace("http:", "https:")
         with closing(Pool(url, tls=client_tls(authority))) as pool:
-            with pytest.raises(TooLate, match="connect"):
-                await call(pool, None, IN_A_HURRY)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fail, pool)
+                await eventually(lambda: server.peers)
+                mock_clock.jump(0.1)
             assert pool.open == 0
-            with trio.fail_after(1):
-                await server.peers[0].left.wait()
+            await eventually(server.peers[0].left.is_set)
 
 
 async def test_an_end_that_tls_did_not_announce_is_no_end_of_a_body(authority):
