@@ -30,12 +30,8 @@ import msgspec
 
 from gandalf.actors.object_table import ObjectTable
 from gandalf.actors.routes import RouteTable
-from gandalf.dialects.openai.passthrough import (
-    KINDS,
-    Action,
-    PassthroughCall,
-    chat_references,
-)
+from gandalf.dialects.openai.passthrough import KINDS, Action, PassthroughCall
+from gandalf.dialects.openai.references import chat_references
 from gandalf.dialects.registry import OPENAI
 from gandalf.domain.errors import (
     BadRequest,

@@ -7,6 +7,7 @@ operations  which of the following reads what
 calls       what a client asks for
 answers     what a whole answer says of itself
 streams     a stream
+views       what of all this is decoded
 errors      what an upstream says, and what the gateway says
 
 What is translated, from here and to here:

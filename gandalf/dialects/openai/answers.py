@@ -4,54 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from gandalf.dialects.base import Answer
 from gandalf.dialects.conversation import Failed
 from gandalf.dialects.openai.errors import failed_of
+from gandalf.dialects.openai.views import (
+    AnswerView,
+    CompletionDetails,
+    PromptDetails,
+    UsageView,
+    decode_answer,
+)
 from gandalf.domain.usage import TokenUsage
 
-
-class _PromptDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-    audio_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    cache_creation_tokens: int | None = None
-    """What gateways called it before OpenAI had it."""
-
-
-class _CompletionDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
-    audio_tokens: int | None = None
-
-
-_NO_PROMPT_DETAILS = _PromptDetails()
-_NO_COMPLETION_DETAILS = _CompletionDetails()
-
-
-class UsageView(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-
-
-class _ChoiceView(msgspec.Struct):
-    index: int = 0
-    finish_reason: str | None = None
-    delta: dict[str, msgspec.Raw] | None = None
-    text: str | None = None
-    """Of a legacy completion."""
-
-
-class AnswerView(msgspec.Struct):
-    choices: list[_ChoiceView] = []
-    usage: UsageView | None = None
-    error: msgspec.Raw = msgspec.Raw(b"")
-
-
-decode_answer = msgspec.json.Decoder(AnswerView).decode
+_NO_PROMPT_DETAILS = PromptDetails()
+_NO_COMPLETION_DETAILS = CompletionDetails()
 
 
 def choices_answer(body: bytes) -> Answer:
@@ -81,7 +47,7 @@ def tokens_of(usage: UsageView | None) -> TokenUsage | None:
     if written is None:
         written = prompt.cache_creation_tokens
     reasoning, audio_output = completion.reasoning_tokens, completion.audio_tokens
-    output = None
+    output: int | None = None
     if answered is not None:
         apart = 0 if total is None else total - sent - answered
         if apart > 0 and (not reasoning or reasoning == apart):

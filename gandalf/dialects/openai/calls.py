@@ -9,43 +9,8 @@ import msgspec
 from gandalf.dialects import json_object
 from gandalf.dialects.base import Call as BaseCall
 from gandalf.dialects.estimate import estimate_tokens
+from gandalf.dialects.openai import views
 from gandalf.domain.errors import BadRequest
-
-
-class _StreamOptions(msgspec.Struct):
-    include_usage: bool | None = None
-
-
-class _ChatView(msgspec.Struct):
-    model: str
-    messages: msgspec.Raw
-    stream: bool | None = None
-    stream_options: _StreamOptions | msgspec.UnsetType | None = msgspec.UNSET
-    n: int | None = None
-    temperature: float | None = None
-    seed: int | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    tools: msgspec.Raw = msgspec.Raw(b"")
-    functions: msgspec.Raw = msgspec.Raw(b"")
-
-
-class _CompletionsView(msgspec.Struct):
-    model: str
-    # One prompt or many, each a text or tokens.
-    prompt: str | list[str | int | list[int]] | None = None
-    stream: bool | None = None
-    stream_options: _StreamOptions | msgspec.UnsetType | None = msgspec.UNSET
-    n: int | None = None
-    temperature: float | None = None
-    seed: int | None = None
-    max_tokens: int | None = None
-
-
-class _EmbeddingsView(msgspec.Struct):
-    model: str
-    input: msgspec.Raw
-
 
 GOVERNED = json_object.Governed(
     "model",
@@ -60,10 +25,6 @@ GOVERNED = json_object.Governed(
     "prompt",
     "input",
 )
-
-_decode_chat = msgspec.json.Decoder(_ChatView).decode
-_decode_completions = msgspec.json.Decoder(_CompletionsView).decode
-_decode_embeddings = msgspec.json.Decoder(_EmbeddingsView).decode
 
 _encode = msgspec.json.Encoder().encode
 # With a value that has nothing escaped in it.
@@ -123,7 +84,7 @@ class Call(BaseCall, kw_only=True):
 
 def chat_call(body: bytes) -> Call:
     """Return what the ``body`` of a chat completion asks for."""
-    view = _decode_chat(body)
+    view = views.decode_chat(body)
     plain = GOVERNED.check(body)
     options = view.stream_options
     return Call(
@@ -149,7 +110,7 @@ def _told(value: msgspec.Raw) -> bool:
 
 def completions_call(body: bytes) -> Call:
     """Return what the ``body`` of a legacy completion asks for."""
-    view = _decode_completions(body)
+    view = views.decode_completions(body)
     plain = GOVERNED.check(body)
     options = view.stream_options
     prompts, tokens = _prompts_of(view.prompt)
@@ -182,7 +143,7 @@ def _prompts_of(prompt: str | list[str | int | list[int]] | None) -> tuple[int, 
 
 def embeddings_call(body: bytes) -> Call:
     """Return what the ``body`` of an embeddings request asks for."""
-    view = _decode_embeddings(body)
+    view = views.decode_embeddings(body)
     plain = GOVERNED.check(body)
     return Call(
         operation="embeddings",
@@ -199,13 +160,6 @@ def _named(model: str) -> str:
     return model
 
 
-class _ModelView(msgspec.Struct):
-    model: str | msgspec.UnsetType | None = msgspec.UNSET
-
-
-_decode_model = msgspec.json.Decoder(_ModelView).decode
-
-
 def with_model(body: bytes, model: str) -> bytes:
     """Return ``body`` asking for ``model``, which the URL names, whatever it says.
 
@@ -215,7 +169,7 @@ def with_model(body: bytes, model: str) -> bytes:
         UNREADABLE: It is not a JSON object.
         BadRequest: It has more than one model.
     """
-    view = _decode_model(body)
+    view = views.decode_model(body)
     encoded = msgspec.json.encode(model)
     GOVERNED.check(body)
     if view.model is not msgspec.UNSET:

@@ -16,7 +16,8 @@ import msgspec
 from gandalf.dialects.base import UNREADABLE, Call, Rendered
 from gandalf.dialects.conversation import Embeddings, EmbeddingsRequest
 from gandalf.dialects.openai import wire
-from gandalf.dialects.openai.answers import UsageView, tokens_of
+from gandalf.dialects.openai.answers import tokens_of
+from gandalf.dialects.openai.views import UsageView
 from gandalf.dialects.refusals import refusal
 from gandalf.domain.errors import BadRequest
 from gandalf.domain.model import Model

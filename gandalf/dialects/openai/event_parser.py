@@ -35,10 +35,11 @@ from gandalf.dialects.conversation import (
     UsageReported,
 )
 from gandalf.dialects.openai import thinking
-from gandalf.dialects.openai.answers import UsageView, tokens_of
+from gandalf.dialects.openai.answers import tokens_of
 from gandalf.dialects.openai.errors import failed_of
 from gandalf.dialects.openai.finishes import finish_of
 from gandalf.dialects.openai.translated import made_up_id
+from gandalf.dialects.openai.views import UsageView
 
 
 class _Function(msgspec.Struct):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -22,6 +22,7 @@ from gandalf.dialects import json_object
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.base import Call as BaseCall
 from gandalf.dialects.estimate import BYTES_PER_TOKEN, estimate_tokens
+from gandalf.dialects.openai.references import few, file_references, may_refer
 from gandalf.dialects.refusals import refusal
 from gandalf.domain.errors import BadRequest
 from gandalf.domain.objects import SeenObject
@@ -38,13 +39,6 @@ FORM_FIELDS = frozenset({"model", "n", "stream"})
 
 # Speech at 128 kbit/s has 16,000 bytes and gives about ten tokens a second.
 AUDIO_BYTES_PER_TOKEN = 1600
-
-# Names under which a body refers to objects of the upstream's, wherever they stand.
-_FILE_REFERENCES = frozenset({"file_id", "file_ids"})
-# What says "file_id" in here is the client's own, or quotes an earlier answer.
-_NO_REFERENCES = frozenset({"metadata", "annotations", "results", "outputs"})
-MAX_REFERENCES = 100
-"""Objects that one request may refer to: each may have to be looked up."""
 
 
 class Action(enum.StrEnum):
@@ -183,10 +177,6 @@ class _Conversation(msgspec.Struct):
     id: str
 
 
-class _Chat(msgspec.Struct):
-    messages: Any = None
-
-
 _GOVERNED = {
     "responses": json_object.Governed(
         "model",
@@ -208,7 +198,6 @@ _GOVERNED = {
 
 _decode = msgspec.json.Decoder(_View).decode
 _decode_any = msgspec.json.Decoder().decode
-_decode_messages = msgspec.json.Decoder(_Chat).decode
 _decode_conversation = msgspec.json.Decoder(str | _Conversation | None).decode
 
 
@@ -339,60 +328,6 @@ def _references(operation: str, view: _View, body: bytes) -> tuple[str, ...]:
         if conversation:
             held = conversation if isinstance(conversation, str) else conversation.id
             found[held] = None
-    if operation in ("responses", "images") and _may_refer(body):
-        found |= dict.fromkeys(_file_references(_decode_any(body)))
-    return _few(found)
-
-
-def chat_references(body: bytes) -> tuple[str, ...]:
-    """Return the files that the messages of a chat refer to.
-
-    Raises:
-        BadRequest: The body cannot be read, or refers to too many.
-    """
-    if not _may_refer(body):
-        return ()
-    try:
-        messages = _decode_messages(body).messages
-    except UNREADABLE as error:
-        raise BadRequest("the body cannot be read", code="invalid_json") from error
-    return _few(dict.fromkeys(_file_references(messages)))
-
-
-def _may_refer(body: bytes) -> bool:
-    # An escape may hide the name from this look, never from the decoder.
-    if b"file_id" not in body and not json_object.hides_letters(body):
-        return False
-    if json_object.is_vast(body):
-        raise BadRequest(
-            "the body is too intricate to look for files in", code="ambiguous_body"
-        )
-    return True
-
-
-def _few(found: dict[str, None]) -> tuple[str, ...]:
-    if len(found) > MAX_REFERENCES:
-        raise BadRequest(f"the request refers to more than {MAX_REFERENCES} objects")
-    return tuple(found)
-
-
-def _file_references(value: object) -> list[str]:
-    """Return all that stands under a name for files, at whatever depth."""
-    found: list[str] = []
-    pending = [value]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, list):
-            pending += value
-        elif isinstance(value, dict):
-            for name, member in value.items():
-                if name in _FILE_REFERENCES:
-                    found += _strings(member)
-                elif name not in _NO_REFERENCES:
-                    pending.append(member)
-    return found
-
-
-def _strings(value: object) -> list[str]:
-    values = value if isinstance(value, list) else [value]
-    return [text for text in values if isinstance(text, str)]
+    if operation in ("responses", "images") and may_refer(body):
+        found |= dict.fromkeys(file_references(_decode_any(body)))
+    return few(found)

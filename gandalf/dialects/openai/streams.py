@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from operator import itemgetter
+from typing import ClassVar
 
 import msgspec
 
@@ -10,13 +12,14 @@ from gandalf.dialects import sse
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.base import Call as BaseCall
 from gandalf.dialects.conversation import Failed
-from gandalf.dialects.openai.answers import (
+from gandalf.dialects.openai.answers import failed_in, tokens_of
+from gandalf.dialects.openai.calls import Call
+from gandalf.dialects.openai.views import (
     AnswerView,
     decode_answer,
-    failed_in,
-    tokens_of,
+    decode_plain,
+    decode_plain_lines,
 )
-from gandalf.dialects.openai.calls import Call
 from gandalf.domain.usage import TokenUsage
 
 DONE = b"data: [DONE]\n\n"
@@ -37,7 +40,7 @@ class ChatStream:
     closer look: the end, an error, usage, a finish reason, or an event that is broken.
     """
 
-    ending = DONE
+    ending: ClassVar[bytes] = DONE
 
     __slots__ = (
         "_buffer",
@@ -225,31 +228,12 @@ def _end_of_plain(chunks: list[bytes], start: int) -> int:
     return len(chunks)
 
 
-class _PlainChoice(msgspec.Struct):
-    # As AnswerView has it: what it would not take must not pass for plain.
-    index: int = 0
-    finish_reason: None = None
-    delta: dict[str, msgspec.Raw] | None = None
-    text: str | None = None
-
-
-class _Plain(msgspec.Struct):
-    """An event that says nothing but content."""
-
-    choices: list[_PlainChoice] = []
-    usage: None = None
-    error: None = None
-
-
-_plain_decoder = msgspec.json.Decoder(_Plain)
-
-
 def _is_plain(chunk: bytes) -> bool:
     """Whether an event says nothing but content, and is well-formed."""
     if b"\n" in chunk or b"\r" in chunk:
         return False
     try:
-        _plain_decoder.decode(chunk)
+        decode_plain(chunk)
     except UNREADABLE:
         return False
     return True
@@ -270,8 +254,8 @@ def _plain(
     """
     if len(chunks) >= ALIKE and (mold := _mold_of(chunks[0])) is not None:
         head, tail = mold
-        between = slice(len(head), -len(tail))
-        texts = [chunk[between] for chunk in chunks]
+        between = itemgetter(slice(len(head), -len(tail)))
+        texts = list(map(between, chunks))
         cast = _cast(head, texts, tail)
         if block.startswith(cast, start) and _are_texts(texts):
             if not strip_usage:
@@ -281,7 +265,7 @@ def _plain(
     try:
         # As lines of JSON of which nothing is made, a fifth of the time that one after
         # the other takes.
-        lines = _plain_decoder.decode_lines(b"\n".join(chunks))
+        lines = decode_plain_lines(b"\n".join(chunks))
     except UNREADABLE:
         return b""
     whole = b"%b%b%b" % (_BEGIN, _SEAM.join(chunks), _END)

@@ -27,10 +27,11 @@ from gandalf.dialects.conversation import (
     ToolCall,
 )
 from gandalf.dialects.openai import thinking
-from gandalf.dialects.openai.answers import UsageView, tokens_of, usage_json
+from gandalf.dialects.openai.answers import tokens_of, usage_json
 from gandalf.dialects.openai.calls import Call as OpenAICall
 from gandalf.dialects.openai.citations import annotation_of
 from gandalf.dialects.openai.finishes import finish_of, reason_of
+from gandalf.dialects.openai.views import UsageView
 
 Json = dict[str, Any]
 

@@ -1,0 +1,125 @@
+"""What is read of OpenAI's requests and answers where they pass through, and no more.
+
+Apart from who reads it, so that those modules can be compiled: msgspec needs the
+annotations of what it decodes, and compiled classes have lost them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+# Requests.
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class ChatView(msgspec.Struct):
+    model: str
+    messages: msgspec.Raw
+    stream: bool | None = None
+    stream_options: StreamOptions | msgspec.UnsetType | None = msgspec.UNSET
+    n: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    tools: msgspec.Raw = msgspec.Raw(b"")
+    functions: msgspec.Raw = msgspec.Raw(b"")
+
+
+class CompletionsView(msgspec.Struct):
+    model: str
+    # One prompt or many, each a text or tokens.
+    prompt: str | list[str | int | list[int]] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | msgspec.UnsetType | None = msgspec.UNSET
+    n: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+
+
+class EmbeddingsView(msgspec.Struct):
+    model: str
+    input: msgspec.Raw
+
+
+class ModelView(msgspec.Struct):
+    model: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class MessagesView(msgspec.Struct):
+    messages: Any = None
+
+
+decode_chat = msgspec.json.Decoder(ChatView).decode
+decode_completions = msgspec.json.Decoder(CompletionsView).decode
+decode_embeddings = msgspec.json.Decoder(EmbeddingsView).decode
+decode_messages = msgspec.json.Decoder(MessagesView).decode
+decode_model = msgspec.json.Decoder(ModelView).decode
+
+
+# Answers, and the events of their streams.
+
+
+class PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+    audio_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_creation_tokens: int | None = None
+    """What gateways called it before OpenAI had it."""
+
+
+class CompletionDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+
+
+class UsageView(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+
+
+class ChoiceView(msgspec.Struct):
+    index: int = 0
+    finish_reason: str | None = None
+    delta: dict[str, msgspec.Raw] | None = None
+    text: str | None = None
+    """Of a legacy completion."""
+
+
+class AnswerView(msgspec.Struct):
+    choices: list[ChoiceView] = []
+    usage: UsageView | None = None
+    error: msgspec.Raw = msgspec.Raw(b"")
+
+
+decode_answer = msgspec.json.Decoder(AnswerView).decode
+
+
+class PlainChoice(msgspec.Struct):
+    # As AnswerView has it: what it would not take must not pass for plain.
+    index: int = 0
+    finish_reason: None = None
+    delta: dict[str, msgspec.Raw] | None = None
+    text: str | None = None
+
+
+class Plain(msgspec.Struct):
+    """An event that says nothing but content."""
+
+    choices: list[PlainChoice] = []
+    usage: None = None
+    error: None = None
+
+
+_plain = msgspec.json.Decoder(Plain)
+decode_plain = _plain.decode
+decode_plain_lines = _plain.decode_lines
