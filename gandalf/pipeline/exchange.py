@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol
 
-import msgspec
 import trio
 
 from gandalf.actors.response_cache import Capture
-from gandalf.dialects.base import Call, Dialect, Follower
+from gandalf.dialects.base import Call, Follower
 from gandalf.domain.errors import GatewayError
 from gandalf.domain.identity import Identity, Limits
 from gandalf.domain.routing import Route, Target
@@ -46,13 +44,15 @@ class Body(Protocol):
         """
 
 
-@dataclass(slots=True)
 class Reply:
     """What goes back to the client."""
 
-    status: int
-    content_type: bytes
-    body: bytes | Body
+    __slots__ = ("body", "content_type", "status")
+
+    def __init__(self, status: int, content_type: bytes, body: bytes | Body) -> None:
+        self.status = status
+        self.content_type = content_type
+        self.body = body
 
 
 class StreamFormat(NamedTuple):
@@ -75,113 +75,173 @@ def is_strict(headers: Headers, route: Route | None) -> bool:
     return route is not None and route.strict
 
 
-class Exchange(msgspec.Struct, kw_only=True, eq=False):
+class Exchange:
     """Each stage reads what earlier stages wrote and fills in its own part.
 
-    A struct, because a dictionary of so many attributes takes four times the memory
+    With slots, because a dictionary of so many attributes takes four times the memory
     for as long as a stream is open.
+
+    Args:
+        endpoint: What was asked for.
+        headers: The request's.
+        body: Ditto.
+        request_id: As echoed to the client in ``x-request-id``.
+        received_at: ``trio.current_time()`` when the request's last byte had arrived.
+        id: Ours: unique even if the client's is not. Empty: as ``request_id``.
+        query: The URL's query, without a key.
+        url_key: The key that was in the query.
+        upload: The body, of operations that take it while it arrives; ``body`` is
+            empty.
+        scope: Everything the exchange does runs inside; cancelled when it must stop.
     """
 
-    # Whoever makes it.
-    endpoint: Endpoint
-    """What was asked for."""
-    headers: Headers
-    body: bytes
-    request_id: str
-    """As echoed to the client in ``x-request-id``."""
-    received_at: float
-    """``trio.current_time()`` when the request's last byte had arrived."""
-    id: str = ""
-    """Ours: unique even if the client's is not. Empty: as ``request_id``."""
-    query: bytes = b""
-    """The URL's query, without a key."""
-    url_key: bytes = b""
-    """The key that was in the query."""
-    upload: Upload | None = None
-    """The body, of operations that take it while it arrives; ``body`` is empty."""
-    scope: trio.CancelScope = msgspec.field(default_factory=trio.CancelScope)
-    """Everything the exchange does runs inside; cancelled when it must stop."""
+    __slots__ = (
+        "approximated",
+        "attempts",
+        "body",
+        "cache",
+        "call",
+        "capture",
+        "client_left",
+        "client_time",
+        "cut",
+        "dialect",
+        "dispatched_at",
+        "dispatching",
+        "draining",
+        "drains",
+        "dropped",
+        "end_reason",
+        "endpoint",
+        "error",
+        "estimated_tokens",
+        "finish_reason",
+        "headers",
+        "id",
+        "identity",
+        "limits",
+        "on_let_go",
+        "operation",
+        "query",
+        "received_at",
+        "reply_headers",
+        "reply_lines",
+        "request_id",
+        "route",
+        "scope",
+        "served",
+        "served_by",
+        "status",
+        "stream_format",
+        "targets",
+        "trace",
+        "ttft",
+        "upload",
+        "upstream_time",
+        "upstream_worked",
+        "url_key",
+        "usage",
+    )
 
-    on_let_go: Callable[[], object] | None = None
-    """Called if the body is held no longer although the exchange goes on."""
+    def __init__(
+        self,
+        *,
+        endpoint: Endpoint,
+        headers: Headers,
+        body: bytes,
+        request_id: str,
+        received_at: float,
+        id: str = "",  # noqa: A002
+        query: bytes = b"",
+        url_key: bytes = b"",
+        upload: Upload | None = None,
+        scope: trio.CancelScope | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.headers = headers
+        self.body = body
+        self.request_id = request_id
+        self.received_at = received_at
+        self.id = id or request_id
+        self.query = query
+        self.url_key = url_key
+        self.upload = upload
+        self.scope = trio.CancelScope() if scope is None else scope
+        self.on_let_go: Callable[[], object] | None = None
+        """Called if the body is held no longer although the exchange goes on."""
 
-    # Of the endpoint: asked for so often that they have places of their own.
-    operation: str = ""
-    dialect: Dialect = cast(Dialect, None)
-    """What the client speaks."""
+        # Of the endpoint: asked for so often that they have places of their own.
+        self.operation = endpoint.operation
+        self.dialect = endpoint.dialect
+        """What the client speaks."""
 
-    # trace
-    trace: Trace | None = None
-    """None if tracing is off."""
-    # read_call
-    call: Call | None = None
-    # authenticate
-    identity: Identity | None = None
-    # rate_limit
-    limits: Limits | None = None
-    estimated_tokens: int = 0
-    # cache_lookup
-    cache: str = "bypass"
-    capture: Capture | None = None
-    """Takes what the client gets, if it may be kept for the response cache."""
-    # select_targets
-    route: Route | None = None
-    targets: tuple[Target, ...] = ()
-    """In the order to try them."""
-    # dispatch, or whoever made the exchange
-    stream_format: StreamFormat | None = None
-    """None: as the client's dialect has it."""
+        # trace
+        self.trace: Trace | None = None
+        """None if tracing is off."""
+        # read_call
+        self.call: Call | None = None
+        # authenticate
+        self.identity: Identity | None = None
+        # rate_limit
+        self.limits: Limits | None = None
+        self.estimated_tokens = 0
+        # cache_lookup
+        self.cache = "bypass"
+        self.capture: Capture | None = None
+        """Takes what the client gets, if it may be kept for the response cache."""
+        # select_targets
+        self.route: Route | None = None
+        self.targets: tuple[Target, ...] = ()
+        """In the order to try them."""
+        # dispatch, or whoever made the exchange
+        self.stream_format: StreamFormat | None = None
+        """None: as the client's dialect has it."""
 
-    # dispatch
-    dispatching: bool = False
-    dispatched_at: float = 0.0
-    served: Served | None = None
-    served_by: Target | None = None
-    """The target whose answer the client gets."""
-    dropped: tuple[str, ...] = ()
-    """Fields of the request that the served dialect has no place for."""
-    approximated: tuple[str, ...] = ()
-    """Fields for which it has only something near."""
-    usage: TokenUsage | None = None
-    """None until an upstream has reported it."""
-    finish_reason: str | None = None
-    """What the model said of the end of its answer. None: it did not, or not yet."""
-    upstream_worked: bool = False
-    """Whether an upstream may have spent tokens on this, reported or not."""
-    ttft: float | None = None
-    """Seconds from dispatch to the first content of the answer."""
-    upstream_time: float = 0.0
-    """Seconds spent waiting for upstreams."""
-    client_time: float = 0.0
-    """Seconds spent waiting for the client: to take the answer, to send a form."""
+        # dispatch
+        self.dispatching = False
+        self.dispatched_at = 0.0
+        self.served: Served | None = None
+        self.served_by: Target | None = None
+        """The target whose answer the client gets."""
+        self.dropped: tuple[str, ...] = ()
+        """Fields of the request that the served dialect has no place for."""
+        self.approximated: tuple[str, ...] = ()
+        """Fields for which it has only something near."""
+        self.usage: TokenUsage | None = None
+        """None until an upstream has reported it."""
+        self.finish_reason: str | None = None
+        """What the model said of the end of its answer; None until it does."""
+        self.upstream_worked = False
+        """Whether an upstream may have spent tokens on this, reported or not."""
+        self.ttft: float | None = None
+        """Seconds from dispatch to the first content of the answer."""
+        self.upstream_time = 0.0
+        """Seconds spent waiting for upstreams."""
+        self.client_time = 0.0
+        """Seconds spent waiting for the client: to take the answer, to send a form."""
 
-    # Filled by whoever learns of it.
-    status: int = 0
-    """What the client gets; 0 until it is decided."""
-    client_left: bool = False
-    cut: EndReason | None = None
-    """Why ``scope`` was cancelled, set by whoever cancelled it."""
-    error: GatewayError | None = None
-    end_reason: EndReason | None = None
-    """Set by the pipeline before the first ``settle``."""
-    drains: Drains | None = None
-    """Who allows the exchange to run on, with nobody to hear it, once its client has
-    left. None: it is cancelled."""
-    draining: Drains | None = None
-    """Who allowed it, once it does."""
+        # Filled by whoever learns of it.
+        self.status = 0
+        """What the client gets; 0 until it is decided."""
+        self.client_left = False
+        self.cut: EndReason | None = None
+        """Why ``scope`` was cancelled, set by whoever cancelled it."""
+        self.error: GatewayError | None = None
+        self.end_reason: EndReason | None = None
+        """Set by the pipeline before the first ``settle``."""
+        self.drains: Drains | None = None
+        """Who allows the exchange to run on, with nobody to hear it, once its client
+        has left. None: it is cancelled."""
+        self.draining: Drains | None = None
+        """Who allowed it, once it does."""
 
-    # All stages.
-    attempts: list[Attempt] = []
-    reply_lines: bytes = b""
-    """What stages tell the client of each answer (limits, cache): lines of the header
-    section, with nothing in them that anybody else has chosen."""
-    reply_headers: list[tuple[bytes, bytes]] = []
-    """What else they tell, fields of an upstream's for one."""
-
-    def __post_init__(self) -> None:
-        self.operation = self.endpoint.operation
-        self.dialect = self.endpoint.dialect
-        self.id = self.id or self.request_id
+        # All stages.
+        self.attempts: list[Attempt] = []
+        self.reply_lines = b""
+        """What stages tell the client of each answer (limits, cache): lines of the
+        header section, with nothing in them that anybody else has chosen."""
+        self.reply_headers: list[tuple[bytes, bytes]] = []
+        """What else they tell, fields of an upstream's for one."""
 
     def let_go_of_request(self) -> None:
         """Hold no longer what is needed only until there is an answer.

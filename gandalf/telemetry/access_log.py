@@ -7,8 +7,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import ClassVar
 
-import msgspec
-
 from gandalf.domain.usage import EndReason, UsageRecord, UsageSource
 from gandalf.telemetry.log_lines import Fields, Ready, pairs, quoted, safe
 from gandalf.telemetry.observed import Observed
@@ -41,14 +39,17 @@ class AccessLog:
             self._write(RequestLine(record, prefix))
 
 
-class RequestLine(msgspec.Struct, eq=False, gc=False):
+class RequestLine:
     """The event of a request."""
+
+    __slots__ = ("key_prefix", "record")
 
     logger: ClassVar[str] = log.name
     event: ClassVar[str] = "request"
 
-    record: UsageRecord
-    key_prefix: str
+    def __init__(self, record: UsageRecord, key_prefix: str) -> None:
+        self.record = record
+        self.key_prefix = key_prefix
 
     @property
     def created(self) -> float:
