@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import trio
 
-from gandalf.actors.usage_journal import UsageJournal
 from gandalf.domain.errors import GatewayError, ShuttingDown
 from gandalf.domain.identity import Identity
 from gandalf.domain.usage import EndReason, TokenUsage, UsageRecord, UsageSource
@@ -38,6 +38,22 @@ _NO_TOKENS = TokenUsage()
 _NOBODY = Identity(key_id="", org_id="")
 
 
+class Journal(Protocol):
+    """Where the records go; ``actors.usage_journal`` has it."""
+
+    def reserve(self) -> None:
+        """Keep room for one record. Raises JournalFull."""
+
+    def release(self) -> None:
+        """Give back the room of a record that will not be written."""
+
+    def write(self, record: UsageRecord) -> None:
+        """Take ``record``, into the room that was kept for it."""
+
+    def flush(self) -> None:
+        """Have all that was taken in its file."""
+
+
 class RecordUsage:
     """Admits what can be recorded, and records it when everything else is settled.
 
@@ -47,7 +63,7 @@ class RecordUsage:
 
     def __init__(
         self,
-        journal: UsageJournal,
+        journal: Journal,
         observers: Sequence[Observer] = (),
         *,
         clock: Callable[[], float] = trio.current_time,

@@ -192,6 +192,12 @@ class _Series:
             "gandalf_build_info", "What runs here; always 1.", ("version", "python")
         )
 
+    def declared(self) -> list[Series]:
+        """Return all of them, by name."""
+        # Compiled it has no dictionary, so no ``vars``.
+        held = [getattr(self, name) for name in dir(self)]
+        return [each for each in held if isinstance(each, Series)]
+
 
 _Kind = tuple[str, str, int, str, str, str]
 """Method, path, status, model, target, outcome."""
@@ -433,8 +439,7 @@ class Metrics(_Series):
         """
         if self._of_process is None:
             self._of_process = _collectors_of_process()
-        ours = [each for each in vars(self).values() if isinstance(each, Series)]
-        return [*cast("list[Collector]", ours), *self._of_process]
+        return [*cast("list[Collector]", self.declared()), *self._of_process]
 
     def render(self) -> bytes:
         """Return the page in Prometheus' text format, in one go."""

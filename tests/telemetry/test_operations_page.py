@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gandalf.telemetry.metrics import Metrics
-from gandalf.telemetry.series import Counter, Gauge, Histogram, Series
+from gandalf.telemetry.series import Counter, Gauge, Histogram
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs/operations.md").read_text()
@@ -30,8 +30,7 @@ def code(cell):
 def test_the_page_lists_every_metric_with_its_kind_and_labels():
     declared = {
         (series.name, KINDS[type(series)], series.label_names)
-        for series in vars(Metrics()).values()
-        if isinstance(series, Series)
+        for series in Metrics().declared()
     }
 
     documented = {
@@ -51,20 +50,14 @@ def test_what_is_collected_is_what_was_declared_and_each_of_it_once():
 
     assert len(collected) == len(set(collected))
     assert {name for name in collected if "gandalf" in name} == {
-        series.name.removesuffix("_total")
-        for series in vars(metrics).values()
-        if isinstance(series, Series)
+        series.name.removesuffix("_total") for series in metrics.declared()
     }
 
 
 @pytest.mark.parametrize("name", re.findall(r"gandalf_\w+", PAGE))
 def test_no_metric_is_named_that_does_not_exist(name):
     name = name.removesuffix("_bucket")
-    assert any(
-        series.name == name
-        for series in vars(Metrics()).values()
-        if isinstance(series, Series)
-    )
+    assert any(series.name == name for series in Metrics().declared())
 
 
 def test_the_page_names_every_queue():
