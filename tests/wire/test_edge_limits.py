@@ -12,6 +12,7 @@ from gandalf.config import Disconnect
 from gandalf.domain.usage import EndReason
 from gandalf.http import edge as edge_module
 from gandalf.http.client_wire import ClientWire
+from gandalf.http.connection import Service
 from gandalf.pipeline.drains import Drains
 from tests.wire.edge_server import (
     CHAT,
@@ -519,21 +520,48 @@ async def test_many_connections_at_once_are_all_answered():
 # H1: what goes wrong on one connection stays there.
 
 
+class FragileClock:
+    """A clock that fails on demand: where a connection asks it, there is the bug."""
+
+    def __init__(self, clock):
+        self._clock = clock
+        self.error = None
+
+    def __call__(self):
+        if self.error is not None:
+            raise self.error
+        return self._clock()
+
+
+@pytest.fixture
+def service_of(monkeypatch):
+    """Return what returns what the connections of an edge server share."""
+    made = []
+
+    def make(**parts):
+        service = Service(**parts)
+        service.clock = FragileClock(service.clock)
+        made.append(service)
+        return service
+
+    monkeypatch.setattr(edge_module, "Service", make)
+    return lambda edge: next(s for s in made if s.counters is edge.counters)
+
+
 @pytest.mark.parametrize(
     "error", [ValueError("bug"), ExceptionGroup("g", [KeyError(1)])]
 )
 async def test_a_bug_in_the_handling_of_one_connection_stays_there(
-    error, monkeypatch, caplog
+    error, service_of, caplog
 ):
-    async def broken(self, request):
-        raise error
-
     async with edge_server() as edge:
-        with monkeypatch.context() as patch:
-            patch.setattr("gandalf.http.connection.Connection._answer", broken)
-            client = edge.connect()
-            await client.send(CHAT)
-            await client.eof()
+        service = service_of(edge)
+        client = edge.connect()
+        await settle_down()
+        service.clock.error = error
+        await client.send(CHAT)
+        await client.eof()
+        service.clock.error = None
         assert edge.counters.crashes == 1
         assert "a connection broke" in caplog.text
         await edge.is_idle()
@@ -541,34 +569,31 @@ async def test_a_bug_in_the_handling_of_one_connection_stays_there(
         assert (await edge.ask(CHAT)).status == 200
 
 
-async def test_a_bug_in_the_parser_stays_on_its_connection(monkeypatch, caplog):
-    def broken(self, data):
-        raise KeyError(1)
-
+async def test_a_bug_in_the_parser_stays_on_its_connection(service_of, caplog):
     async with edge_server(hanging) as edge:
-        with monkeypatch.context() as patch:
-            patch.setattr("gandalf.http.parser.RequestParser.feed", broken)
-            client = edge.connect()
-            await client.send(CHAT)
-            await client.eof()
+        clock = service_of(edge).clock
+        client = edge.connect()
+        await settle_down()
+        clock.error = KeyError(1)
+        await client.send(CHAT)
+        await client.eof()
+        clock.error = None
         assert edge.counters.crashes == 1
 
         assert (await edge.ask(get("/"))).status == 200
 
 
 async def test_a_bug_in_sweeping_one_connection_does_not_end_sweeping(
-    monkeypatch, caplog, mock_clock
+    service_of, caplog, mock_clock
 ):
-    async def broken(self, now):
-        raise KeyError(1)
-
     async with edge_server(idle_timeout=10.0) as edge:
+        service = service_of(edge)
         client = edge.connect()
         await settle_down()
-        with monkeypatch.context() as patch:
-            patch.setattr("gandalf.http.connection.Connection.sweep", broken)
-            mock_clock.jump(1)
-            await settle_down()
+        settings, service.settings = service.settings, None
+        mock_clock.jump(1)
+        await settle_down()
+        service.settings = settings
         assert edge.counters.crashes == 1
 
         mock_clock.jump(10)

@@ -7,6 +7,7 @@ import pytest
 import trio
 import trio.testing
 
+from gandalf.http.client_wire import ClientWire
 from gandalf.http.poller import READ_SIZE, Readable
 
 
@@ -125,13 +126,13 @@ async def test_who_waits_for_what_is_closed_is_told():
 
 
 async def test_a_bug_in_what_is_told_of_an_end_does_not_stop_the_others(pair, caplog):
-    class Broken(Readable):
-        def end(self):
-            raise KeyError(1)
+    def bug():
+        raise KeyError(1)
 
     ours, gone = socket.socketpair()
     ours.setblocking(False)
-    broken = Broken(ours)
+    broken = ClientWire(ours)
+    broken.on_end = bug
     gone.close()
     readable, theirs = pair
     assert bytes(await broken.receive()) == b""
