@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import trio
 
-from gandalf.providers.base import Watch
+from gandalf.providers.watch import Watch
 
 # How late a limit can be noticed, in seconds. They are seconds long themselves.
 INTERVAL = 0.1

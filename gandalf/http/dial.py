@@ -20,7 +20,7 @@ import trio
 
 from gandalf.http.lone_cancelled import lone_cancelled
 from gandalf.http.wire import Wire
-from gandalf.providers.base import UpstreamBroken
+from gandalf.providers.watch import UpstreamBroken
 
 # Seconds for which the addresses of a name are believed. Load balancers change theirs
 # within a minute; asking at every connect would make the resolver part of each.

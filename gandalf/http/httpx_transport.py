@@ -18,15 +18,9 @@ import trio
 from gandalf.config import Timeouts
 from gandalf.http.dial import origin_of, tls_context
 from gandalf.http.upstream import Pool, Response
-from gandalf.providers.base import (
-    Headers,
-    ScopedWatch,
-    Upload,
-    UpstreamBroken,
-    UpstreamRequest,
-    Watch,
-)
+from gandalf.providers.base import Headers, Upload, UpstreamRequest
 from gandalf.providers.fields import parse, render
+from gandalf.providers.watch import ScopedWatch, UpstreamBroken, Watch
 
 # Seconds in which an abandoned response must have been closed. HTTP/2 tells the
 # upstream with a frame, which a dead connection would not take.

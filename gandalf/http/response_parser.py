@@ -10,7 +10,8 @@ from __future__ import annotations
 import httptools
 
 from gandalf.http.field_names import known, lowered
-from gandalf.providers.base import Headers, UpstreamBroken
+from gandalf.providers.base import Headers
+from gandalf.providers.watch import UpstreamBroken
 
 # Bytes in a row that may arrive without any byte of a body among them: the header
 # section, interim responses, chunk extensions and trailers. A large set of cookies

@@ -18,7 +18,8 @@ import trio
 from gandalf.config import Timeouts
 from gandalf.http.dial import Resolver, dial, origin_of, secure, tls_context
 from gandalf.http.upstream_connection import Connection, NoAnswer
-from gandalf.providers.base import Upload, UpstreamBroken, UpstreamRequest, Watch
+from gandalf.providers.base import Upload, UpstreamRequest
+from gandalf.providers.watch import UpstreamBroken, Watch
 
 
 class Response:

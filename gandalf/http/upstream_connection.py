@@ -13,7 +13,8 @@ from gandalf.http.lone_cancelled import lone_cancelled
 from gandalf.http.poller import READ_SIZE, Buffer
 from gandalf.http.response_parser import ResponseParser
 from gandalf.http.wire import Wire
-from gandalf.providers.base import Upload, UpstreamBroken, Watch
+from gandalf.providers.base import Upload
+from gandalf.providers.watch import UpstreamBroken, Watch
 
 # A request up to this size is handed over in one go before the answer is looked for.
 # A socket's buffers take that much over TLS, where it cannot be asked what they take,

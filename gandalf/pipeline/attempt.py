@@ -38,13 +38,12 @@ from gandalf.providers.base import (
     Ask,
     Provider,
     Upstream,
-    UpstreamBroken,
     UpstreamRequest,
     UpstreamResponse,
-    Watch,
 )
 from gandalf.providers.fields import render
 from gandalf.providers.forwarding import forwarded
+from gandalf.providers.watch import UpstreamBroken, Watch
 from gandalf.telemetry.spans import Trace
 
 # A whole answer larger than this does not come from a model.

@@ -11,13 +11,8 @@ from gandalf.dialects.sse import EventTooLarge
 from gandalf.domain.errors import GatewayError, UpstreamError, UpstreamTimeout
 from gandalf.pipeline.exchange import Exchange
 from gandalf.pipeline.verdict import hidden_error
-from gandalf.providers.base import (
-    Provider,
-    StreamFraming,
-    UpstreamBroken,
-    UpstreamResponse,
-    Watch,
-)
+from gandalf.providers.base import Provider, StreamFraming, UpstreamResponse
+from gandalf.providers.watch import UpstreamBroken, Watch
 
 # Seconds that a finished answer's usage or end marker may take. Some upstreams send
 # neither, and keep the connection open.

@@ -11,6 +11,7 @@ vertex       Google's, Anthropic's and other models at Vertex AI
 bedrock      Anthropic's and all other models at Amazon Bedrock; sigv4 signs
 simulated    an upstream inside the process, for demos, tests and load
 body         changes to a request's body that leave the rest as it is
+watch        the clock of one attempt
 fields       header fields as they are on the wire
 forwarding   which of a client's header fields go on
 credentials  what is kept fresh, and by whom; credentials_* fetch it, in threads that

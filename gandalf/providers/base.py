@@ -6,19 +6,17 @@ is its dialect's business and the sending is the transport's.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import msgspec
-import trio
 
 from gandalf.config import Disconnect, Timeouts
 from gandalf.config import Provider as ProviderConfig
 from gandalf.dialects.base import UpstreamDialect
 from gandalf.domain.model import Model
+from gandalf.providers.watch import Watch
 
 Headers = dict[bytes, bytes]
 """Names in lower case. Repeated fields are joined with ``, ``."""
@@ -53,89 +51,6 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     body: bytes
     upload: Upload | None = None
     """What follows ``body``, if not all of it is there yet."""
-
-
-class UpstreamBroken(Exception):
-    """The connection failed, or what came over it was not HTTP.
-
-    Attributes:
-        sent: Whether the upstream may have seen any of the request.
-    """
-
-    def __init__(self, message: str, *, sent: bool) -> None:
-        super().__init__(message)
-        self.sent = sent
-
-
-class Watch:
-    """The clock of one attempt: whoever is responsible for a phase says it begins.
-
-    Whoever waits for an upstream sets ``stop`` to what makes that waiting fail, or
-    waits inside ``with watch.guard()``, and then raises UpstreamBroken. ``expired``
-    tells that it was for the time, ``name`` and ``limit`` which phase it was.
-    """
-
-    __slots__ = ("deadline", "expired", "limit", "name", "stop", "total_deadline")
-
-    def __init__(self, total_deadline: float = math.inf) -> None:
-        self.total_deadline = total_deadline
-        self.deadline = total_deadline
-        self.name = "connect"
-        self.limit = 0.0
-        self.expired = False
-        self.stop: Callable[[], object] = _nobody
-
-    def phase(self, name: str, limit: float | None, now: float | None = None) -> None:
-        """Begin a phase that may last ``limit`` seconds. None: no limit.
-
-        ``now`` is for whoever has just asked what time it is.
-        """
-        self.name = name
-        if limit is None:
-            self.deadline = self.total_deadline
-        else:
-            self.limit = limit
-            self.deadline = (trio.current_time() if now is None else now) + limit
-
-    def sweep(self, now: float) -> None:
-        """Stop who waits if the time is over by ``now``."""
-        if self.expired or (now < self.deadline and now < self.total_deadline):
-            return
-        if now >= self.total_deadline:
-            self.name = "total"
-        self.expired = True
-        self.stop()
-
-    @contextmanager
-    def guard(self) -> Iterator[None]:
-        """Wait inside, with a cancel scope of its own.
-
-        Raises:
-            UpstreamBroken: The time was over.
-        """
-        with trio.CancelScope() as scope:
-            self.stop = scope.cancel
-            yield
-            return
-        raise UpstreamBroken(f"{self.name} took too long", sent=self.name != "connect")
-
-
-class ScopedWatch(Watch):
-    """A watch that needs nobody to sweep it: it moves the deadline of a scope."""
-
-    __slots__ = ("_scope",)
-
-    def __init__(self, scope: trio.CancelScope) -> None:
-        super().__init__()
-        self._scope = scope
-
-    def phase(self, name: str, limit: float | None, now: float | None = None) -> None:
-        super().phase(name, limit, now)
-        self._scope.deadline = self.deadline
-
-
-def _nobody() -> None:
-    """Stops nobody: there is nobody who waits yet."""
 
 
 class UpstreamResponse(Protocol):

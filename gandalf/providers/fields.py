@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gandalf.providers.base import UpstreamBroken
+from gandalf.providers.watch import UpstreamBroken
 
 
 def render(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:

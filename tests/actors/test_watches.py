@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from gandalf.actors.watches import INTERVAL, Watches
-from gandalf.providers.base import UpstreamBroken, Watch
+from gandalf.providers.watch import UpstreamBroken, Watch
 
 
 @pytest.fixture

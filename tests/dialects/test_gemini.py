@@ -23,8 +23,8 @@ from gandalf.domain.errors import (
 )
 from gandalf.domain.usage import TokenUsage
 from gandalf.pipeline.stream_body import StreamBody
-from gandalf.providers.base import UpstreamBroken, Watch
 from gandalf.providers.gemini import Gemini
+from gandalf.providers.watch import UpstreamBroken, Watch
 from tests.fakes import gemini_format as fake
 from tests.fakes.gemini_sdk import SdkStream
 from tests.pipeline.builders import a_chat_body, an_exchange

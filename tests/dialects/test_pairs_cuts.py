@@ -21,9 +21,9 @@ from gandalf.dialects.conversation import (
 from gandalf.domain.errors import UpstreamError
 from gandalf.domain.usage import TokenUsage
 from gandalf.pipeline.stream_body import StreamBody
-from gandalf.providers.base import UpstreamBroken, Watch
 from gandalf.providers.bedrock import AnthropicFraming
 from gandalf.providers.openai import OpenAI
+from gandalf.providers.watch import UpstreamBroken, Watch
 from tests.fakes import bedrock_format
 from tests.pipeline.builders import an_exchange
 

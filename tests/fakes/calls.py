@@ -5,13 +5,8 @@ from typing import NamedTuple
 import trio
 
 from gandalf.config import Timeouts
-from gandalf.providers.base import (
-    Headers,
-    ScopedWatch,
-    Upstream,
-    UpstreamRequest,
-    UpstreamResponse,
-)
+from gandalf.providers.base import Headers, Upstream, UpstreamRequest, UpstreamResponse
+from gandalf.providers.watch import ScopedWatch
 
 PATIENT = Timeouts(connect=5.0, response_headers=5.0)
 

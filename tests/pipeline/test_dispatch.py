@@ -27,8 +27,8 @@ from gandalf.domain.usage import EndReason
 from gandalf.pipeline.attempt import Sending
 from gandalf.pipeline.dispatch import Dispatch
 from gandalf.pipeline.stage import Pipeline
-from gandalf.providers.base import UpstreamBroken
 from gandalf.providers.registry import make_provider
+from gandalf.providers.watch import UpstreamBroken
 from tests.fakes.anthropic_format import message_events
 
 from .builders import FakeResponder, a_chat_body, a_target, an_exchange

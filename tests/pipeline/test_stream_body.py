@@ -3,13 +3,14 @@
 import pytest
 import trio
 
+from gandalf.actors.response_cache import ResponseCache
 from gandalf.actors.watches import Watches
-from gandalf.config import Provider, Timeouts
+from gandalf.config import Cache, Provider, Timeouts
 from gandalf.dialects.openai import ChatStream
 from gandalf.domain.errors import UpstreamTimeout
 from gandalf.pipeline.stream_body import StreamBody
-from gandalf.providers.base import UpstreamBroken, Watch
 from gandalf.providers.openai import OpenAI
+from gandalf.providers.watch import UpstreamBroken, Watch
 
 from .builders import a_chat_body, an_exchange
 
@@ -131,6 +132,7 @@ async def test_what_has_come_does_not_wait_for_the_end_of_the_response(
 
 
 async def test_what_is_kept_for_the_cache_is_the_same_however_it_came(watches):
+    cache = ResponseCache(Cache())
     kept = []
     for response in (
         Whole((0, EVENT + STOP + DONE)),
@@ -138,20 +140,9 @@ async def test_what_is_kept_for_the_cache_is_the_same_however_it_came(watches):
         Whole((0, EVENT + STOP), (0, DONE)),
     ):
         body = a_body(watches, response)
-        capture = body._exchange.capture = Kept()
+        capture = body._exchange.capture = cache.refresh(b"key")
         while await body.receive():
             pass
         kept.append((capture.body, capture.ending))
 
     assert kept == [(EVENT + STOP, DONE)] * 3
-
-
-class Kept:
-    """What would be kept for the cache."""
-
-    def __init__(self):
-        self.body = b""
-        self.ending = b""
-
-    def add(self, data):
-        self.body += data

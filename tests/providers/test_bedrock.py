@@ -21,7 +21,7 @@ from gandalf.domain.secret import Secret
 from gandalf.http.dial import origin_of
 from gandalf.http.upstream import Pool
 from gandalf.providers import bedrock
-from gandalf.providers.base import Ask, Watch
+from gandalf.providers.base import Ask
 from gandalf.providers.bedrock import (
     AnthropicFraming,
     BedrockAnthropic,
@@ -30,6 +30,7 @@ from gandalf.providers.bedrock import (
 )
 from gandalf.providers.credentials import AwsKeys
 from gandalf.providers.fields import parse, render
+from gandalf.providers.watch import Watch
 from tests.fakes import bedrock_format as fmt
 from tests.fakes import bedrock_server
 from tests.fakes.bedrock_server import fake_bedrock

@@ -4,10 +4,11 @@ import pytest
 
 from gandalf.config import Provider
 from gandalf.domain.secret import Secret
-from gandalf.providers.base import Ask, UpstreamBroken
+from gandalf.providers.base import Ask
 from gandalf.providers.fields import names, parse, render
 from gandalf.providers.forwarding import forwarded
 from gandalf.providers.registry import make_provider
+from gandalf.providers.watch import UpstreamBroken
 
 POISON = [b"sk\n", b"sk\r\nx-admin: 1", b"sk\rx: y"]
 

@@ -7,9 +7,10 @@ from gandalf.domain.model import Model
 from gandalf.domain.secret import Secret
 from gandalf.domain.usage import TokenUsage
 from gandalf.pipeline.stream_body import StreamBody
-from gandalf.providers.base import Ask, Watch
+from gandalf.providers.base import Ask
 from gandalf.providers.fields import parse
 from gandalf.providers.ollama import Ollama
+from gandalf.providers.watch import Watch
 from tests.fakes import ollama_format as fmt
 from tests.pipeline.builders import a_chat_body, an_exchange
 

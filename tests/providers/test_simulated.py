@@ -11,9 +11,10 @@ from openai.types import CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gandalf.config import Provider, Simulation
-from gandalf.providers.base import Ask, ScopedWatch, UpstreamBroken, UpstreamRequest
+from gandalf.providers.base import Ask, UpstreamRequest
 from gandalf.providers.simulated import Simulated
 from gandalf.providers.simulated.schema import Unsatisfiable, instance
+from gandalf.providers.watch import ScopedWatch, UpstreamBroken
 
 
 def a_provider(name="sim", **simulation):

@@ -10,7 +10,8 @@ from gandalf.config import Timeouts
 from gandalf.domain.usage import EndReason
 from gandalf.http.upstream import Pool
 from gandalf.pipeline.exchange import Reply
-from gandalf.providers.base import UpstreamRequest, Watch
+from gandalf.providers.base import UpstreamRequest
+from gandalf.providers.watch import Watch
 from tests.fakes.servers import serving
 from tests.wire.edge_server import (
     CHAT,

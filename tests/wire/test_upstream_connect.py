@@ -12,7 +12,7 @@ import trustme
 from gandalf.config import Timeouts
 from gandalf.http.dial import RESOLVE_TTL, Address, origin_of, race, tls_context
 from gandalf.http.upstream import Pool
-from gandalf.providers.base import UpstreamBroken
+from gandalf.providers.watch import UpstreamBroken
 from tests.fakes.calls import TooLate, call, opened, read
 from tests.fakes.servers import OK, answering, echo_lengths, serving
 from tests.wire.edge_server import eventually

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from gandalf.http.upstream import Pool
-from gandalf.providers.base import UpstreamBroken
+from gandalf.providers.watch import UpstreamBroken
 from tests.fakes.calls import a_request, call, opened, read
 from tests.fakes.servers import OK, answering, serving
 

@@ -14,7 +14,7 @@ import gandalf
 from gandalf.config import Timeouts
 from gandalf.http.httpx_transport import HttpxUpstream, PoolTransport
 from gandalf.http.upstream import Pool
-from gandalf.providers.base import UpstreamBroken
+from gandalf.providers.watch import UpstreamBroken
 from tests.fakes.calls import TooLate, a_request, call, opened, read
 from tests.fakes.servers import OK, answering, echo_lengths, serving
 

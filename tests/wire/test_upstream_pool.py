@@ -1,6 +1,7 @@
 """Slots and connections: who gets one, what becomes of it, and that none is lost."""
 
 import random
+import resource
 import socket
 import time
 from collections import deque
@@ -12,8 +13,10 @@ from trio.testing import wait_all_tasks_blocked
 
 from gandalf.config import Timeouts
 from gandalf.http.upstream import Pool
-from gandalf.http.upstream_connection import SENT_AT_ONCE
-from gandalf.providers.base import UpstreamBroken, UpstreamRequest, Watch
+from gandalf.http.upstream_connection import SENT_AT_ONCE, Connection
+from gandalf.http.wire import Wire
+from gandalf.providers.base import UpstreamRequest
+from gandalf.providers.watch import UpstreamBroken, Watch
 from tests.fakes.calls import TooLate, a_request, call, opened, read
 from tests.fakes.servers import OK, answering, echo_lengths, serving
 
@@ -591,23 +594,20 @@ async def test_ten_thousand_cancelled_calls_leave_a_pool_that_works(nursery):
 
 
 async def test_a_thousand_idle_connections_cost_no_more_than_ten():
-    class Still:
-        """An idle connection as the pool sees it."""
-
-        idle_since = 0.0
-        reusable = True
-
-        def quiet(self):
-            return True
-
-        def close(self):
-            pass
+    def still():
+        """Return a connection that has just been used, and is good for more."""
+        sock = socket.socket()
+        sock.setblocking(False)
+        connection = Connection(Wire(sock), None)
+        connection.parser.feed(OK)
+        assert connection.reusable
+        return connection
 
     def cost(idle):
         pool = Pool("http://127.0.0.1:1", clock=SetClock())
         for _ in range(idle):
             pool._busy += 1
-            pool._release(Still())
+            pool._release(still())
         best = float("inf")
         for _ in range(20):
             started = time.perf_counter()
@@ -616,6 +616,12 @@ async def test_a_thousand_idle_connections_cost_no_more_than_ten():
                 pool._release(pool._take_idle(pool._clock()))
             best = min(best, time.perf_counter() - started)
         assert pool.idle == idle
+        pool.close()
         return best
 
-    assert cost(1000) < 5 * cost(10)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        assert cost(1000) < 5 * cost(10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

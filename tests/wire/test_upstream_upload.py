@@ -13,7 +13,7 @@ from gandalf.domain.errors import RequestTimeout
 from gandalf.http.dial import tls_context
 from gandalf.http.httpx_transport import HttpxUpstream
 from gandalf.http.upstream import Pool
-from gandalf.providers.base import UpstreamBroken, Watch
+from gandalf.providers.watch import UpstreamBroken, Watch
 from tests.fakes.calls import TooLate, a_request, call, opened, read
 from tests.fakes.servers import OK, echo_lengths, serving
 

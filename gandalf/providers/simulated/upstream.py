@@ -21,15 +21,9 @@ from gandalf.dialects import openai
 from gandalf.dialects.base import UpstreamDialect
 from gandalf.domain.errors import BadRequest
 from gandalf.domain.model import Model
-from gandalf.providers.base import (
-    Ask,
-    Headers,
-    StreamFraming,
-    UpstreamBroken,
-    UpstreamRequest,
-    Watch,
-)
+from gandalf.providers.base import Ask, Headers, StreamFraming, UpstreamRequest
 from gandalf.providers.simulated import answers, requests
+from gandalf.providers.watch import UpstreamBroken, Watch
 
 _TARGETS = {"chat": b"/v1/chat/completions", "embeddings": b"/v1/embeddings"}
 _JSON = b"application/json"
