@@ -15,16 +15,21 @@ from setuptools import Extension, setup
 
 COMPILED = """
     actors/breakers actors/key_table actors/limiter actors/response_cache
-    actors/retry_budget actors/usage_journal actors/watches actors/window
-    dialects/json_object dialects/openai/operations dialects/sse
+    actors/retry_budget actors/routes actors/usage_journal actors/watches actors/window
+    dialects/estimate dialects/json_object dialects/openai/answers
+    dialects/openai/calls dialects/openai/operations dialects/openai/references
+    dialects/openai/streams dialects/sse
+    domain/ids
     http/client_wire http/connection http/endpoints http/gateway http/outbox
     http/parser http/poller http/responder http/response http/response_parser
     http/upstream http/upstream_connection http/wire
     pipeline/attempt pipeline/authenticate pipeline/authorize pipeline/cache_lookup
-    pipeline/dispatch pipeline/locate pipeline/rate_limit pipeline/read_call
-    pipeline/record_usage pipeline/select_targets pipeline/stage pipeline/stream_body
-    providers/forwarding
-    telemetry/log_lines
+    pipeline/dispatch pipeline/exchange pipeline/locate pipeline/rate_limit
+    pipeline/read_call pipeline/record_usage pipeline/select_targets pipeline/stage
+    pipeline/stream_body
+    providers/fields providers/forwarding providers/watch
+    telemetry/access_log telemetry/log_lines telemetry/metrics
+    telemetry/series
 """
 
 
