@@ -61,7 +61,7 @@ test: install ## Run the tests
 	$(BIN)/pytest -n auto $(ARGS)
 
 test-compiled: compiled ## Run the tests on the compiled gateway
-	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED) $(BIN)/pytest --import-mode=append -n auto $(ARGS)
+	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/pytest --import-mode=append -n auto $(ARGS)
 
 cov: install ## Run the tests and show what they do not reach
 	$(BIN)/coverage erase

@@ -175,6 +175,29 @@ def test_every_public_make_target_is_in_the_help():
     assert phony == make_targets()
 
 
+# What is compiled.
+
+
+def compiled_modules():
+    text = (ROOT / "setup.py").read_text()
+    names = re.search(r'COMPILED = """(.*?)"""', text, re.S)[1].split()
+    return [ROOT / "gandalf" / f"{name}.py" for name in names]
+
+
+@pytest.mark.parametrize("path", compiled_modules(), ids=named)
+def test_no_compiled_module_calls_what_acts_in_a_slice(path):
+    # mypyc evaluates the bounds of a slice twice.
+    calls = {
+        ast.unparse(call.func).rpartition(".")[2]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Slice)
+        for call in ast.walk(node)
+        if isinstance(call, ast.Call)
+    }
+
+    assert calls <= {"len", "start", "end"}
+
+
 # The pages.
 
 

@@ -62,7 +62,8 @@ class Wire(Readable, trio.abc.Stream):
                 self.spoiled = True
                 self.sending = False
         if held := self._held:
-            self._held = held[self.try_send(held) :]
+            sent = self.try_send(held)
+            self._held = held[sent:]
             self.blocked = bool(self._held)
 
     def writable(self) -> None:
