@@ -258,6 +258,7 @@ def test_a_broken_event_is_left_out_and_the_rest_goes_on():
         b'data: {"choices":[{"ind\n\n',
         b'data: {"choices":[]}\ndata: {"usage":null}\n\n',
         b'data: {"choices":[]} {"choices":[]}\n\n',
+        b'data: {"choices":[]} {"choices":[]}\n\ndata: \n\n',
         b"data: [DONE]\n\n",
         b"data: []\n\n",
         b": comment\n\n",
@@ -271,7 +272,7 @@ def test_what_stands_between_content_is_seen_as_if_it_came_alone(odd):
     alone.feed(ROLE + HELLO)
     together.feed(ROLE + HELLO)
 
-    one_by_one = alone.feed(HELLO) + alone.feed(odd) + alone.feed(WORLD)
+    one_by_one = b"".join(alone.feed(e) for e in (HELLO, *sse.split(odd), WORLD))
     at_once = together.feed(HELLO + odd + WORLD)
 
     assert at_once == one_by_one

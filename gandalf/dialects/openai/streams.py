@@ -269,8 +269,11 @@ def _plain(
     except UNREADABLE:
         return b""
     whole = b"%b%b%b" % (_BEGIN, _SEAM.join(chunks), _END)
-    # A blank one is no line, and no event either; and none may end within.
-    if len(lines) != len(chunks) or whole.count(b"\n") != 2 * len(chunks):
+    # A blank one is no line, nor an event, and would make up for two values in another;
+    # and none may end within.
+    if len(lines) != len(chunks) or not all(map(bytes.strip, chunks)):
+        return b""
+    if whole.count(b"\n") != 2 * len(chunks):
         return b""
     if b"\r" in whole:
         return b""
