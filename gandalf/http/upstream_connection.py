@@ -96,13 +96,12 @@ class Connection:
             GatewayError: The rest of the body did not come.
         """
         self.parser.begin(head_request=head.startswith(b"HEAD "))
+        self._wire.unasked = again
         if upload is not None:
             return self._pass_on(head, body, upload, watch, limit)
         if self._tls is None and len(body) <= SENT_AT_ONCE:
-            self._wire.send_soon(head + body, only_if_quiet=again)
+            self._wire.send_soon(head + body)
             return self._answer()
-        if again and not self._wire.quiet():
-            self._fail()
         if len(body) <= SENT_AT_ONCE_TLS:
             return self._send_and_answer(head + body)
         return self._upload((head, body), watch, limit)
@@ -134,7 +133,7 @@ class Connection:
                 data = await self._read()
             except _FAILURES:
                 self._fail()
-            if (not data and parser.silent) or wire.spoiled:
+            if (not data and parser.silent) or wire.unasked:
                 self._fail()
             parser.feed(data)
 
@@ -157,6 +156,7 @@ class Connection:
             and parser.reusable
             and self._request_sent
             and self._wire.sent
+            and self._wire.sending
         )
 
     def quiet(self) -> bool:
@@ -222,7 +222,8 @@ class Connection:
                     await self._answer()
                 except UpstreamBroken as error:
                     broken = error
-                if broken is not None or self.parser.status >= 300:
+                refused = broken is not None or self.parser.status >= 300
+                if refused and not self._request_sent:
                     self._wire.stop_sending()
                     stop()
         if broken is not None:

@@ -22,7 +22,7 @@ class Wire(Readable, trio.abc.Stream):
     request: what cannot be sent is dropped, and reading tells how it really ended.
     """
 
-    __slots__ = ("_held", "_only_if_quiet", "_outbox", "sending", "spoiled")
+    __slots__ = ("_held", "_outbox", "sending", "unasked")
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
@@ -30,22 +30,20 @@ class Wire(Readable, trio.abc.Stream):
         self._outbox = outbox()
         self.sending = True
         """False once what is sent is dropped."""
-        self._only_if_quiet = False
-        self.spoiled = False
-        """Whether something had come before what was to be sent only if quiet."""
+        self.unasked = False
+        """Whether what comes now was not asked for.
 
-    def send_soon(self, data: bytes, *, only_if_quiet: bool = False) -> None:
+        Set by who is about to send a request; the first byte that is sent ends it. If
+        something has come by then, it cannot be the answer: all that was to be sent is
+        dropped, and this stays.
+        """
+
+    def send_soon(self, data: bytes) -> None:
         """Send ``data`` at the end of this turn, and as the system takes it.
 
         Nothing else may be sent before it is on its way: ``sent`` tells.
-
-        Args:
-            data: What to send.
-            only_if_quiet: Whether it is dropped, and the connection ``spoiled``, if
-                anything has come by then: that cannot be an answer to it.
         """
         self._held = data
-        self._only_if_quiet = only_if_quiet
         self._outbox.add(self)
 
     @property
@@ -54,13 +52,6 @@ class Wire(Readable, trio.abc.Stream):
         return not self._held
 
     def send_held(self) -> None:
-        if self._only_if_quiet:
-            self._only_if_quiet = False
-            # Asked for as late as can be: nobody has been told of what came in this
-            # turn. Who waits for the answer will be woken by it.
-            if not self.quiet():
-                self.spoiled = True
-                self.sending = False
         if held := self._held:
             sent = self.try_send(held)
             self._held = held[sent:]
@@ -71,6 +62,11 @@ class Wire(Readable, trio.abc.Stream):
 
     def try_send(self, data: Buffer) -> int:
         """Send what the system takes at once; return how many bytes that were."""
+        if self.unasked:
+            # Asked for as late as can be: nobody has been told of what came in this
+            # turn. Who waits for the answer will be woken by it.
+            self.unasked = not self.quiet()
+            self.sending = self.sending and not self.unasked
         if not self.sending:
             return len(data)
         try:
@@ -83,6 +79,9 @@ class Wire(Readable, trio.abc.Stream):
 
     async def send_all(self, data: Buffer) -> None:
         sent = self.try_send(data)
+        if self.unasked:
+            # Of what has come TLS may make nothing, and whoever reads would wait.
+            self.close()
         if sent == len(data):
             return
         with memoryview(data) as rest:
@@ -103,9 +102,13 @@ class Wire(Readable, trio.abc.Stream):
             trio.ClosedResourceError: It is closed, or was while we waited.
         """
         try:
-            return bytes(await self.receive())
+            data = bytes(await self.receive())
         except OSError as error:
             raise trio.BrokenResourceError(error.strerror) from None
+        if self.unasked:
+            # Half a record would go unnoticed until its end is taken for an answer.
+            raise trio.BrokenResourceError("it speaks unasked")
+        return data
 
     def quiet(self) -> bool:
         """Whether it is open and nothing has arrived, not even its end."""

@@ -3,17 +3,24 @@
 import random
 import resource
 import socket
+import ssl
 import time
 from collections import deque
 from contextlib import closing
 
 import pytest
 import trio
+import trustme
 from trio.testing import wait_all_tasks_blocked
 
 from gandalf.config import Timeouts
+from gandalf.http.dial import tls_context
 from gandalf.http.upstream import Pool
-from gandalf.http.upstream_connection import SENT_AT_ONCE, Connection
+from gandalf.http.upstream_connection import (
+    SENT_AT_ONCE,
+    SENT_AT_ONCE_TLS,
+    Connection,
+)
 from gandalf.http.wire import Wire
 from gandalf.providers.base import UpstreamRequest
 from gandalf.providers.watch import UpstreamBroken, Watch
@@ -218,32 +225,63 @@ async def test_what_comes_in_the_turn_in_which_an_answer_ended_is_no_answer(size
     assert len(server.peers) == 2
 
 
-@pytest.mark.parametrize("end", [False, True])
-async def test_what_comes_before_the_request_has_left_is_no_answer(end):
-    """Whoever sends it cannot have seen the request."""
-
-    async def speak_first():
-        send_now(server.peers[0], EVIL)
-        if end:
-            server.peers[0].sock.shutdown(socket.SHUT_WR)
+async def asked_and_told_at_once(pool, server, size, speak):
+    """Return the answers to requests that get one from ``speak`` in the same turn."""
 
     async def ask():
-        bodies.append((await call(pool)).body)
+        bodies.append((await call(pool, a_request(b"x" * size))).body)
+
+    async def speak_first():
+        speak(server.peers[0])
 
     bodies = []
+    await call(pool)
+    await wait_all_tasks_blocked(0.005)
+    # Of the orders that both may run in, one is it.
+    for _ in range(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            nursery.start_soon(speak_first)
+        server.peers[:] = server.peers[-1:]
+        await wait_all_tasks_blocked(0.005)
+    return bodies
+
+
+@pytest.mark.parametrize("end", [False, True])
+@pytest.mark.parametrize("size", [2, SENT_AT_ONCE + 1])
+async def test_what_comes_before_the_request_has_left_is_no_answer(size, end):
+    """Whoever sends it cannot have seen the request."""
+
+    def speak(peer):
+        send_now(peer, EVIL)
+        if end:
+            peer.sock.shutdown(socket.SHUT_WR)
+
     async with serving(once) as server:
         with closing(Pool(server.url)) as pool:
-            await call(pool)
-            await wait_all_tasks_blocked(0.005)
-            # Both run in the same turn; of the orders that they may run in, one is it.
-            for _ in range(10):
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(ask)
-                    nursery.start_soon(speak_first)
-                server.peers[:] = server.peers[-1:]
-                await wait_all_tasks_blocked(0.005)
+            bodies = await asked_and_told_at_once(pool, server, size, speak)
 
-    assert bodies == [b"ok"] * 10
+    assert bodies == [b"ok"] * 20
+
+
+@pytest.mark.parametrize("part", [3, None])
+@pytest.mark.parametrize("size", [2, SENT_AT_ONCE_TLS + 1])
+async def test_nor_is_what_comes_through_tls_before_it_has_left(size, part):
+    def speak(peer):
+        tls = peer.stream
+        tls._ssl_object.write(EVIL)
+        send_now(peer, tls._outgoing.read()[:part])
+
+    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(tls)
+    trusting = tls_context()
+    authority.configure_trust(trusting)
+    async with serving(once, tls=tls, name="localhost") as server:
+        with closing(Pool(server.url, tls=trusting)) as pool:
+            with trio.fail_after(5):
+                bodies = await asked_and_told_at_once(pool, server, size, speak)
+
+    assert bodies == [b"ok"] * 20
 
 
 async def test_an_upstream_that_refuses_a_connection_at_once_has_answered():

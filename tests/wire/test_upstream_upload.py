@@ -62,6 +62,20 @@ async def test_a_large_request_arrives_whole_and_keeps_its_connection(secured):
     assert len(server.peers) == 1
 
 
+async def test_a_large_request_that_was_read_and_refused_leaves_the_next_alone(secured):
+    async def script(peer):
+        while True:
+            await peer.read_request()
+            await peer.send(b"HTTP/1.1 429 Slow\r\ncontent-length: 0\r\n\r\n")
+
+    server_how, pool_how = secured
+    async with serving(script, **server_how) as server:
+        with closing(Pool(server.url, **pool_how)) as pool:
+            with trio.fail_after(5):
+                for size in (200_000, 2, 200_000, 2):
+                    assert (await call(pool, a_request(b"x" * size))).status == 429
+
+
 async def test_an_answer_before_the_request_is_sent_is_delivered(secured):
     async def script(peer):
         await peer.read_head()
