@@ -19,10 +19,20 @@ def test_ids_are_in_canonical_form():
     assert all(str(uuid.UUID(made)) == made for made in (new_id() for _ in range(1000)))
 
 
-def test_ids_differ_and_sort_by_the_time_they_were_made(monkeypatch):
+def test_ids_differ_and_tell_nothing_of_each_other():
+    made = [uuid.UUID(new_id()) for _ in range(10_000)]
+    random_bits = [one.int & (2**62 - 1) for one in made]
+
+    assert len(set(random_bits)) == len(made)
+    # Of each bit about half are set: none counts.
+    for bit in set(range(62)) - {60, 61}:
+        assert 4500 < sum(bits >> bit & 1 for bits in random_bits) < 5500
+
+
+def test_ids_sort_by_the_time_they_were_made(monkeypatch):
     made = []
     for milliseconds in range(100):
         monkeypatch.setattr(time, "time_ns", lambda now=milliseconds: now * 1_000_000)
-        made += [new_id() for _ in range(100)]
+        made.append(new_id())
 
     assert made == sorted(set(made))

@@ -111,10 +111,10 @@ class ClientWire(Readable):
             return
         try:
             sent = self._sock.send(held)
-        except BlockingIOError:
-            sent = 0
         except OSError:
-            return  # Whoever reads is told, or has been.
+            # No room; or the end, which whoever reads is told of, or has been. Kept in
+            # any case: nothing may follow with a gap before it.
+            sent = 0
         if sent < len(held):
             self.unsent += memoryview(held)[sent:]
             self.blocked = True
@@ -123,10 +123,8 @@ class ClientWire(Readable):
     def writable(self) -> None:
         try:
             sent = self._sock.send(self.unsent)
-        except BlockingIOError:
-            return
         except OSError:
-            sent = len(self.unsent)  # As above.
+            return  # As above.
         del self.unsent[:sent]
         if self.unsent:
             self.blocked_since = trio.current_time()

@@ -1,6 +1,7 @@
 """What is sent in a turn of the loop leaves at its end, behind what comes first."""
 
 import contextlib
+import errno
 import os
 import socket
 
@@ -137,6 +138,32 @@ async def test_what_the_kernel_does_not_take_follows_without_anybody_waiting(pai
         await wire.drain()
     assert read_all(theirs) == b"later"
     assert wire.all_sent
+
+
+class FailingSocket:
+    """A socket that the system has no memory to send from."""
+
+    def __init__(self, sock):
+        self._sock = sock
+
+    def __getattr__(self, name):
+        return getattr(self._sock, name)
+
+    def send(self, data):
+        raise OSError(errno.ENOBUFS, "No buffer space available")
+
+
+async def test_nothing_is_sent_behind_what_could_not_be_sent(pair):
+    ours, theirs = pair
+    wire = ClientWire(FailingSocket(ours))
+
+    wire.push(b"one ")
+    outbox().flush()
+    wire.writable()
+    wire.push(b"two")
+    outbox().flush()
+    assert bytes(wire.unsent) == b"one two"
+    assert read_all(theirs) == b""
 
 
 async def test_what_may_not_fit_is_to_be_waited_for(pair):
