@@ -1,6 +1,7 @@
 """The import direction that docs/architecture.md draws, checked."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,15 @@ def test_a_library_is_known_only_where_it_belongs(foreign, places):
     }
 
     assert users <= places
+
+
+@pytest.mark.parametrize("folder", sorted(PACKAGE.rglob("__init__.py")), ids=named)
+def test_every_module_is_named_where_its_package_is_described(folder):
+    described = ast.get_docstring(ast.parse(folder.read_text())) or ""
+    words = set(re.findall(r"\w+", described))
+    # credentials_* are several of a kind.
+    kinds = tuple(word for word in words if word.endswith("_"))
+    modules = {path.stem for path in folder.parent.glob("*.py")} - {"__init__"}
+
+    if folder.parent != PACKAGE:
+        assert {m for m in modules - words if not m.startswith(kinds)} == set()

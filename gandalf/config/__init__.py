@@ -5,6 +5,7 @@ document   YAML as nodes that know their line; ``${NAME}`` put in after parsing
 convert    nodes to structs, collecting every mistake
 scalars    from a setting's text to its value
 check      what one field alone cannot tell: names, references, addresses
+check_hosting  the same of a provider's cloud
 hostings   which dialect can be had at which cloud, and how to prove oneself there
 presets    the addresses of well-known vendors
 problems   what is wrong, and where

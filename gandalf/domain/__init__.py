@@ -5,5 +5,8 @@ identity    who calls, what their role permits, which models and limits they hav
 keys        what an API key looks like, and what is kept of it
 routing     aliases, routes and the targets behind them
 usage       tokens by class, attempts, and the record kept of every request
+model       what is known of a model
+objects     what upstreams keep for clients: files, batches, responses
+ids         unique names of requests, which tell their time
 secret      text that never shows itself
 """

@@ -8,6 +8,8 @@ response             one answer's header section and framing
 client_wire          one client's socket, plain or through TLS
 client_upload        a request body that is passed on while it arrives
 poller               being told of sockets that can be read, or are gone
+outbox               sending what a turn of the loop has to send, behind its records
+field_names          names of header fields, each held once
 edge_asgi            a request through an ASGI application
 lifespan             telling that application of the beginning and the end
 
@@ -23,8 +25,8 @@ page                 a page with Quart and without
 system_pages         health and metrics
 model_views          the lists of models
 application          every endpoint, declared once (quart-trio)
-pages                who may see which page
-model_pages          the models, as each dialect lists them
+page_access          who may see which page
+model_lists          the models, as each dialect lists them
 quart_exchange       an exchange behind Quart
 
 Towards upstreams:

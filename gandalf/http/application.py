@@ -30,12 +30,12 @@ from gandalf.domain.errors import (
     RequestTimeout,
 )
 from gandalf.domain.identity import Identity, Permission
-from gandalf.http import endpoints, model_pages
+from gandalf.http import endpoints, model_lists
 from gandalf.http.endpoints import RULES
 from gandalf.http.gateway import Gateway, request_id
 from gandalf.http.model_views import ModelViews
 from gandalf.http.page import Asked, Page, error_page, merged
-from gandalf.http.pages import PREFIX, Keys, identify, permissions_for
+from gandalf.http.page_access import PREFIX, Keys, identify, permissions_for
 from gandalf.http.quart_exchange import (
     ExchangeConnection,
     ExchangeResponse,
@@ -144,13 +144,13 @@ class Application:
     async def get_model(self, model: str) -> Response:
         found, dialect = self._models.usable(_asked(), model), _spoken().dialect
         if dialect is ANTHROPIC:
-            return _json(model_pages.anthropic_model(found))
+            return _json(model_lists.anthropic_model(found))
         if dialect is GEMINI:
-            return _json(model_pages.gemini_model(found))
-        return _json(model_pages.openai_model(found))
+            return _json(model_lists.gemini_model(found))
+        return _json(model_lists.openai_model(found))
 
     async def get_gemini_model(self, model: str) -> Response:
-        return _json(model_pages.gemini_model(self._models.usable(_asked(), model)))
+        return _json(model_lists.gemini_model(self._models.usable(_asked(), model)))
 
     async def show_ollama_model(self) -> Response:
         body: bytes = await request.get_data(as_text=False)  # type: ignore[assignment] # it is bytes

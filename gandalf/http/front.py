@@ -25,7 +25,7 @@ from gandalf.domain.errors import GatewayError, NotFound
 from gandalf.http.edge_asgi import ASGI, Receive, Send
 from gandalf.http.gateway import request_id
 from gandalf.http.page import Asked, Page, View, error_page, merged
-from gandalf.http.pages import SECTIONS
+from gandalf.http.page_access import SECTIONS
 from gandalf.http.responder import SECURITY_HEADERS
 from gandalf.http.system_pages import SystemPages
 

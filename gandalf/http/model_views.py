@@ -12,9 +12,9 @@ from gandalf.dialects.registry import ANTHROPIC, GEMINI
 from gandalf.domain.errors import NotFound
 from gandalf.domain.identity import Identity, Permission
 from gandalf.domain.model import Model
-from gandalf.http import model_pages
+from gandalf.http import model_lists
 from gandalf.http.page import Asked, Page, View
-from gandalf.http.pages import Keys, identify
+from gandalf.http.page_access import Keys, identify
 from gandalf.http.spoken import spoken_at
 
 
@@ -61,13 +61,13 @@ class ModelViews:
     async def _list(self, asked: Asked) -> Page:
         models, dialect = self._all(asked), spoken_at(asked.path, asked.headers).dialect
         if dialect is ANTHROPIC:
-            return _json(model_pages.anthropic_list(models))
+            return _json(model_lists.anthropic_list(models))
         if dialect is GEMINI:
-            return _json(model_pages.gemini_list(models))
-        return _json(model_pages.openai_list(models))
+            return _json(model_lists.gemini_list(models))
+        return _json(model_lists.openai_list(models))
 
     async def _list_gemini(self, asked: Asked) -> Page:
-        return _json(model_pages.gemini_list(self._all(asked)))
+        return _json(model_lists.gemini_list(self._all(asked)))
 
     async def _list_ollama(self, asked: Asked) -> Page:
         return _raw(ollama_pages.render_tags(self._names(asked)))

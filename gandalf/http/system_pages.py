@@ -9,7 +9,7 @@ from gandalf import config
 from gandalf.domain.errors import NotFound
 from gandalf.domain.identity import Permission
 from gandalf.http.page import Asked, Page, View
-from gandalf.http.pages import Keys, identify
+from gandalf.http.page_access import Keys, identify
 
 
 class Health(Protocol):

@@ -5,6 +5,7 @@ metrics        every metric there is, and what moves it
 loop_lag       an actor that measures how late the event loop is
 logs           sets up the log: levels, format, one writer for everything
 log_lines      a log event as one line, in JSON or for people; no secret in it
+redaction      takes what looks like a secret out of a text
 log_writer     a thread that writes lines, so that a full pipe stops nobody
 access_log     one line for each request
 spans          what the pipeline says to a trace; imports no OpenTelemetry

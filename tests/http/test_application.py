@@ -15,7 +15,7 @@ from gandalf.config import RouteTarget as To
 from gandalf.domain.identity import ROLE_PERMISSIONS, Role
 from gandalf.domain.secret import Secret
 from gandalf.http.edge import serve
-from gandalf.http.pages import ADMIN_PAGES, SECTIONS
+from gandalf.http.page_access import ADMIN_PAGES, SECTIONS
 from gandalf.storage import database as storage
 from gandalf.storage.keys import KeyStore
 

@@ -10,6 +10,14 @@ streams     a stream
 views       what of all this is decoded
 errors      what an upstream says, and what the gateway says
 
+OpenAI's other endpoints, which only pass through:
+
+passthrough          what is asked for; passthrough_answers: what comes of it
+counts               what they say they have used
+references           the files that a request refers to
+responses            what an answer of the Responses API says of itself
+media                images and sound, streamed
+
 What is translated, from here and to here:
 
 request_parser    a request; with ``wire`` and ``message_parser``
