@@ -389,6 +389,16 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """The HTTP status that it stands for, if the upstream says or its type tells."""
 
 
+class Unread(msgspec.Struct, frozen=True):
+    """An event of the upstream that was skipped, as its protocol allows.
+
+    Counted and named in the usage record.
+    """
+
+    why: str
+    """``unknown_type`` or another short word: a label of a metric."""
+
+
 Event = (
     Started
     | TextDelta
@@ -401,4 +411,5 @@ Event = (
     | UsageReported
     | Ended
     | Failed
+    | Unread
 )

@@ -39,6 +39,7 @@ from gandalf.dialects.conversation import (
     ToolCallDelta,
     ToolCallStarted,
     Treatment,
+    Unread,
     UsageReported,
 )
 from gandalf.dialects.json_object import is_vast
@@ -325,6 +326,7 @@ class TranslatedStream:
         "done",
         "failed",
         "finish_reason",
+        "unread",
         "usage",
     )
 
@@ -340,6 +342,8 @@ class TranslatedStream:
         self.done = False
         self.failed: Failed | None = None
         self.content_seen = False
+        self.unread: dict[str, int] = {}
+        """Events that were skipped, counted by reason."""
 
     def feed(self, data: bytes) -> bytes:
         """Return the client's share of what ``data`` completes.
@@ -377,6 +381,8 @@ class TranslatedStream:
                 self.done = True
                 wanted += json.rest() if json is not None else ()
                 break
+            elif isinstance(event, Unread):
+                self.unread[event.why] = self.unread.get(event.why, 0) + 1
             else:
                 self._note(event)
                 wanted += (event,) if json is None else json.convert(event)

@@ -25,7 +25,28 @@ An error's message may be shown to the client: it holds no secret.
 
 from __future__ import annotations
 
+import enum
 from typing import ClassVar
+
+
+class Fault(enum.StrEnum):
+    """The party that a failed attempt is attributed to.
+
+    The failure policy and the circuit breakers go by it: only ``TARGET`` and
+    ``RATE_LIMIT`` say something about the health of a target.
+    """
+
+    TARGET = "target"
+    """The upstream failed: a 5xx, a broken or an invalid answer, a refused connection.
+    """
+    RATE_LIMIT = "rate_limit"
+    """The upstream limits the rate of the gateway's account (429)."""
+    CREDENTIALS = "credentials"
+    """The upstream refused the gateway's own credentials or account."""
+    REQUEST = "request"
+    """The upstream refused this request (4xx), or it is slow because of its size."""
+    GATEWAY = "gateway"
+    """A limit of the gateway itself: pool queue, file descriptors, memory, its DNS."""
 
 
 class GatewayError(Exception):
@@ -205,6 +226,7 @@ class UpstreamError(GatewayError):
 
     status = 502
     code = "upstream_error"
+    fault: Fault = Fault.TARGET
 
     def __init__(
         self,
@@ -228,6 +250,7 @@ class UpstreamRefused(UpstreamError):
     """
 
     type = "invalid_request_error"
+    fault = Fault.REQUEST
 
     def __init__(
         self,
@@ -252,6 +275,7 @@ class UpstreamRateLimited(UpstreamError):
     status = 429
     type = "rate_limit_error"
     code = "upstream_rate_limited"
+    fault = Fault.RATE_LIMIT
 
 
 class UpstreamUnavailable(UpstreamError):

@@ -138,3 +138,9 @@ class UsageRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     overhead: float
     """Seconds of the latency not spent waiting for upstreams or for the client."""
     attempts: tuple[Attempt, ...]
+    error_message: str = ""
+    """The provider's or the gateway's words for the error, for administrators; scrubbed
+    of secrets."""
+    unread: tuple[tuple[str, int], ...] = ()
+    """Events of the upstream's stream that the gateway could not read: reason, count.
+    """
