@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from gandalf import __version__, config
-from gandalf.actors.breakers import Breakers
+from gandalf.actors.breakers import Breakers, TargetHealth
 from gandalf.actors.credentials import Credentials
 from gandalf.actors.first_key import NoKey, announcement, ensure_key
 from gandalf.actors.key_table import KeyTable
@@ -33,6 +33,8 @@ from gandalf.actors.routes import RouteTable
 from gandalf.actors.supervisor import Actor, supervise
 from gandalf.actors.usage_journal import UsageJournal
 from gandalf.actors.watches import Watches
+from gandalf.config.merge import Merged, load_merged
+from gandalf.domain.managed import ManagedObject
 from gandalf.http.connection import Counters
 from gandalf.http.edge import serve
 from gandalf.http.front import Front
@@ -52,11 +54,13 @@ from gandalf.pipeline.record_usage import Observer, RecordUsage
 from gandalf.pipeline.select_targets import SelectTargets
 from gandalf.pipeline.stage import Pipeline, Stage
 from gandalf.pipeline.trace import Trace
-from gandalf.reloading import Reloader
+from gandalf.reloading import ConfigManager, without_faults
+from gandalf.storage.audit import AuditLog
 from gandalf.storage.database import Database
 from gandalf.storage.errors import StorageError
 from gandalf.storage.journal import JournalDirectory
 from gandalf.storage.keys import KeyStore
+from gandalf.storage.managed import Managed, ManagedStore
 from gandalf.storage.objects import ObjectStore
 from gandalf.storage.requests import RequestRecords
 from gandalf.storage.usage import UsageTable
@@ -120,7 +124,22 @@ async def _run(
         keys = KeyStore(database)
         if (key := await ensure_key(settings, keys)) is not None:
             print(announcement(key, settings), flush=True)  # noqa: T201 - shown once
-        gateway = _Gateway(settings, path, environ, database, keys, written)
+        managed = await ManagedStore(database).load()
+        merged, faults = without_faults(
+            lambda objects: load_merged(path, environ, objects), managed.objects
+        )
+        for fault in faults:
+            log.error("managed objects are not in force: %s", fault)
+        gateway = _Gateway(
+            merged.config,
+            path,
+            environ,
+            database,
+            keys,
+            written,
+            managed=managed,
+            merged=merged,
+        )
         gateway.metrics.watch_queue(
             "log", lambda: written.writer.waiting_bytes, lambda: written.writer.dropped
         )
@@ -140,8 +159,14 @@ class _Gateway:
         database: Database,
         key_store: KeyStore,
         written: logs.Log | None = None,
+        *,
+        managed: Managed | None = None,
+        merged: Merged | None = None,
     ) -> None:
         self.settings = settings
+        self.path = path
+        self.database = database
+        self.key_store = key_store
         self.metrics = metrics = Metrics()
         self.counters = Counters()
         self.systemd = Systemd(environ)
@@ -201,6 +226,9 @@ class _Gateway:
         self.gateway = Gateway(pipeline)
         self._show_gauges()
 
+        def read(objects: Sequence[ManagedObject]) -> Merged:
+            return load_merged(path, environ, objects)
+
         # The pages.
         self.records = RequestRecords(database)
         self.system_pages = SystemPages(
@@ -209,8 +237,9 @@ class _Gateway:
         self.model_views = ModelViews(self.keys, routes)
         self.front = Front(self.system_pages, self.model_views.views, self.application)
 
-        self.reloader = Reloader(
-            lambda: config.load(path, environ),
+        self.config = ConfigManager(
+            read,
+            ManagedStore(database),
             routes,
             (
                 self.keys.replace_config_keys,
@@ -221,6 +250,8 @@ class _Gateway:
                 lambda _: self.credentials.keep_only(credentials_of(routes.current)),
             ),
             self.credentials,
+            managed=managed,
+            merged=merged,
         )
 
     async def run(self) -> None:
@@ -235,6 +266,7 @@ class _Gateway:
             self.watches,
             self.credentials,
             IdleCloser(self.routes),
+            self.config,
             *self.tracing,
         )
         async with supervise(*actors), self._signals() as stop:
@@ -298,9 +330,43 @@ class _Gateway:
             system=self.system_pages,
             models=self.model_views,
             keys=self.keys,
-            records=self.records,
+            admin=self.admin(),
             current=self.routes.config,
         ).build()
+
+    def admin(self) -> Any:  # noqa: ANN401 - an AdminViews, but to name it loads it
+        """Return the admin API."""
+        from gandalf.http.admin.api import Parts, endpoints
+        from gandalf.http.admin.views import AdminViews
+
+        trail = AuditLog(self.database)
+        parts = Parts(
+            config=self.config,
+            current=self.routes.config,
+            version=lambda: self.routes.current.version,
+            config_path=str(self.path),
+            keys=self.key_store,
+            records=self.records,
+            trail=trail,
+            append_audit=trail.append,
+            runtime=self,
+        )
+        return AdminViews(endpoints(parts), trail.append)
+
+    # What the admin API asks of the running gateway.
+
+    def purge_cache(self) -> int:
+        """Forget all cached answers; return how many there were."""
+        return self.cache.purge()
+
+    def target_health(self) -> tuple[TargetHealth, ...]:
+        """Return the health of each target that was used so far."""
+        return self.breakers.snapshot()
+
+    @property
+    def reload_error(self) -> str:
+        """Why the last reload was refused."""
+        return self.config.last_error
 
     # Whether requests should be sent here.
 
@@ -333,7 +399,7 @@ class _Gateway:
     async def _obey(self, received: AsyncIterator[int], stop: trio.Event) -> None:
         async for number in received:
             if number == signal.SIGHUP:
-                self._reload()
+                await self.reload()
             elif not stop.is_set():
                 name = signal.Signals(number).name
                 log.info("%s: stopping; once more to stop at once", name)
@@ -345,11 +411,13 @@ class _Gateway:
                 logging.shutdown()
                 os._exit(1)
 
-    def _reload(self) -> None:
+    async def reload(self) -> bool:
+        """Read the configuration file again; return whether it is in force."""
         self.systemd.reloading()
-        accepted = self.reloader.reload()
+        accepted = await self.config.reload()
         self.metrics.config_reloaded(accepted=accepted)
         self.systemd.ready("serving" if accepted else "serving, with the old settings")
+        return accepted
 
 
 def _tracing(

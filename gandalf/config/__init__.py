@@ -10,6 +10,7 @@ hostings   which dialect can be had at which cloud, and how to prove oneself the
 presets    the addresses of well-known vendors
 problems   what is wrong, and where
 load       the way from a path to a ``Config``
+merge      managed objects put into the file's configuration
 reference  docs/configuration.md, made from ``settings``
 """
 

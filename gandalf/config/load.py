@@ -28,9 +28,23 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: It has problems, all of them listed.
     """
+    return load_root(path, read(path), environ)
+
+
+def load_root(path: Path, root: yaml.Node | None, environ: Mapping[str, str]) -> Config:
+    """Return the configuration whose root node is ``root``, checked.
+
+    Args:
+        path: The file to name in errors.
+        root: The root node; None for an empty file.
+        environ: Values of the references in it.
+
+    Raises:
+        ConfigError: It has problems, all of them listed.
+    """
     problems = Problems(path)
     converter = Converter(problems, environ)
-    config = _with_admin_key(_convert(path, read(path), Config, converter), environ)
+    config = _with_admin_key(_convert(path, root, Config, converter), environ)
 
     def complain(key: str, message: str) -> None:
         if not any(map(problems.has, lineage(key))):

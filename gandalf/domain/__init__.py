@@ -1,4 +1,4 @@
-"""What the rest of the package talks about: types and errors. Imports nothing of ours.
+"""Value types and errors that the whole package shares; imports no other part.
 
 errors      every way a request can be refused or fail, and the status it means
 identity    who calls, what their role permits, which models and limits they have
@@ -8,5 +8,7 @@ usage       tokens by class, attempts, and the record kept of every request
 model       what is known of a model
 objects     what upstreams keep for clients: files, batches, responses
 ids         unique names of requests, which tell their time
+audit       entries of the audit trail
+managed     objects made through the API, and where objects are declared
 secret      text that never shows itself
 """

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
 
 import msgspec
 import trio
@@ -29,13 +28,13 @@ from gandalf.domain.errors import (
     PayloadTooLarge,
     RequestTimeout,
 )
-from gandalf.domain.identity import Identity, Permission
 from gandalf.http import endpoints, model_lists
+from gandalf.http.admin.views import AdminViews, problem_response
 from gandalf.http.endpoints import RULES
 from gandalf.http.gateway import Gateway, request_id
 from gandalf.http.model_views import ModelViews
 from gandalf.http.page import Asked, Page, error_page, merged
-from gandalf.http.page_access import PREFIX, Keys, identify, permissions_for
+from gandalf.http.page_access import PREFIX, Keys, authenticate
 from gandalf.http.quart_exchange import (
     ExchangeConnection,
     ExchangeResponse,
@@ -49,13 +48,6 @@ from gandalf.providers.base import Headers
 log = logging.getLogger("gandalf.http")
 
 
-class Records(Protocol):
-    """Who knows what became of past requests."""
-
-    async def find(self, request_id: str) -> dict[str, Any] | None:
-        """Return the record of a request with its attempts, ready for JSON."""
-
-
 class Application:
     """The views, and what they need."""
 
@@ -66,7 +58,7 @@ class Application:
         system: SystemPages,
         models: ModelViews,
         keys: Keys,
-        records: Records,
+        admin: AdminViews,
         current: Callable[[], config.Config],
     ) -> None:
         self._gateway = gateway
@@ -74,7 +66,7 @@ class Application:
         self._models = models
         self._keys = keys
         self._views = system.views | models.views
-        self._records = records
+        self._admin = admin
         self._current = current
 
     def build(self) -> QuartTrio:
@@ -100,12 +92,12 @@ class Application:
             "/v1/models/<path:model>": self.get_model,
             "/openai/v1/models/<path:model>": self.get_model,
             "/v1beta/models/<path:model>": self.get_gemini_model,
-            "/admin/v1/requests/<request_id>": self.get_request,
         }
         for page, view in pages.items():
             app.add_url_rule(page, page, view, methods=["GET"])
         show = self.show_ollama_model
         app.add_url_rule("/api/show", "/api/show", show, methods=["POST"])
+        self._admin.register(app)
         app.before_request(self._begin)
         app.after_request(self._end)
         app.register_error_handler(Exception, self._error)
@@ -157,21 +149,14 @@ class Application:
         model = self._models.usable(_asked(), ollama_pages.read_show(body))
         return _raw_json(ollama_pages.render_show(model))
 
-    async def get_request(self, request_id: str) -> Response:
-        record = await self._records.find(request_id)
-        identity: Identity = g.identity
-        own = record is not None and record["key_id"] == identity.key_id
-        if record is None or not (own or identity.may(Permission.VIEW_ALL_USAGE)):
-            raise NotFound(f"no request {request_id!r} is recorded")
-        return _json(record)
-
     # Around every page.
 
     async def _begin(self) -> None:
         g.began_at = trio.current_time()
+        g.request_id = request_id(_headers(request))
         if request.path.startswith(f"{PREFIX}/"):
-            allowed = permissions_for(request.method, request.path)
-            g.identity = identify(self._keys, *_asked(), allowed)
+            # Deny by default: without a key nothing is told of what is below.
+            g.identity = authenticate(self._keys, *_asked())
 
     async def _end(self, response: Response) -> Response:
         if isinstance(response, ExchangeResponse):
@@ -180,7 +165,7 @@ class Application:
         for name, value in SECURITY_HEADERS:
             response.headers[name.decode()] = value.decode()
         if request.path not in self._system.views:
-            response.headers["x-request-id"] = request_id(_headers(request))
+            response.headers["x-request-id"] = g.request_id
         duration = trio.current_time() - g.get("began_at", trio.current_time())
         rule = request.url_rule.rule if request.url_rule is not None else "unmatched"
         self._system.observe(request.method, rule, response.status_code, duration)
@@ -191,7 +176,11 @@ class Application:
         if error is None:
             log.error("page %s failed", request.path, exc_info=raised)
             error = GatewayError()
-        return _response(error_page(error, request.path, _headers(request)))
+        page = error_page(error, request.path, _headers(request))
+        if request.path.startswith(f"{PREFIX}/"):
+            body, kind = problem_response(error, g.request_id)
+            page = page._replace(body=body, content_type=kind)
+        return _response(page)
 
 
 def _gateway_error(raised: Exception) -> GatewayError | None:

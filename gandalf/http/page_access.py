@@ -1,7 +1,7 @@
-"""Who may see which page: whose a request is, and the permission behind each path.
+"""Authentication and permission checks for pages that are not inference endpoints.
 
-Deny by default: a path below ``/admin/v1`` that is not listed needs every permission
-there is. Inference endpoints are not here; their pipeline authorizes.
+The endpoints of the admin API name their permissions in their own table
+(``http.admin``); inference endpoints are authorised by their pipeline.
 """
 
 from __future__ import annotations
@@ -17,29 +17,6 @@ from gandalf.providers.base import Headers
 
 PREFIX = "/admin/v1"
 
-# First path element below the prefix: what reading takes, and what changing takes.
-# Each is a list of which one suffices.
-ADMIN_PAGES: dict[str, tuple[tuple[Permission, ...], tuple[Permission, ...]]] = {
-    "requests": (
-        (Permission.VIEW_ALL_USAGE, Permission.VIEW_OWN_USAGE),
-        (Permission(255),),
-    ),
-    "usage": (
-        (Permission.VIEW_ALL_USAGE, Permission.VIEW_OWN_USAGE),
-        (Permission(255),),
-    ),
-    "keys": (
-        (Permission.MANAGE_ALL_KEYS, Permission.MANAGE_OWN_KEYS),
-        (Permission.MANAGE_ALL_KEYS, Permission.MANAGE_OWN_KEYS),
-    ),
-    "providers": ((Permission.MANAGE_PROVIDERS,), (Permission.MANAGE_PROVIDERS,)),
-    "health": ((Permission.MANAGE_PROVIDERS,), (Permission.MANAGE_PROVIDERS,)),
-    "cache": ((Permission.MANAGE_PROVIDERS,), (Permission.MANAGE_PROVIDERS,)),
-    "routes": ((Permission.MANAGE_ROUTES,), (Permission.MANAGE_ROUTES,)),
-    "organizations": ((Permission.MANAGE_ORGS,), (Permission.MANAGE_ORGS,)),
-}
-
-
 SECTIONS = frozenset(
     pattern.split("/")[1] for pattern in (PREFIX, *(rule.pattern for rule in RULES))
 )
@@ -52,14 +29,15 @@ class Keys(Protocol):
     def authenticate(self, token: bytes) -> Identity: ...
 
 
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+def authenticate(keys: Keys, path: str, query: bytes, headers: Headers) -> Identity:
+    """Return the identity behind a request for the page at ``path``.
 
-
-def permissions_for(method: str, path: str) -> tuple[Permission, ...]:
-    """Return the permissions of which a caller of an admin page needs one."""
-    section = path.removeprefix(PREFIX).strip("/").partition("/")[0]
-    reading, changing = ADMIN_PAGES.get(section, ((Permission(255),),) * 2)
-    return reading if method in _READING else changing
+    Raises:
+        GatewayError: There is no key, or not a valid one.
+    """
+    spoken = spoken_at(path, headers)
+    url_key = take_key(query)[1] if spoken.key_in_query else b""
+    return keys.authenticate(any_token(headers, spoken.key_header, url_key))
 
 
 def identify(
@@ -74,9 +52,7 @@ def identify(
     Raises:
         GatewayError: Nobody we know, or none of the permissions is theirs.
     """
-    spoken = spoken_at(path, headers)
-    url_key = take_key(query)[1] if spoken.key_in_query else b""
-    identity = keys.authenticate(any_token(headers, spoken.key_header, url_key))
+    identity = authenticate(keys, path, query, headers)
     if not any(identity.may(permission) for permission in any_of):
         raise PermissionDenied("insufficient permissions")
     return identity

@@ -1,4 +1,4 @@
-"""What outlives the process. The only package, beside credentials, that uses threads.
+"""Storage on disk. The only package, beside credentials, that uses threads.
 
 errors      how storage fails: now, or until somebody does something about it
 database    the SQLite file: one connection writes, a few read
@@ -7,5 +7,7 @@ journal     the segment files that finished requests are written to first
 usage       from the journal into the tables of finished requests
 requests    finished requests, read for people
 keys        client keys
+managed     providers, routes and the like that were made through the API
+audit       the audit trail
 objects     files, batches and responses at upstreams: whose, and where
 """

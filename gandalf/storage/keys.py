@@ -13,8 +13,10 @@ from functools import partial
 
 import msgspec
 
+from gandalf.domain.audit import AuditEntry
 from gandalf.domain.identity import Identity, Role
 from gandalf.domain.keys import StoredKey
+from gandalf.storage import audit
 from gandalf.storage.database import Database
 
 log = logging.getLogger("gandalf.storage")
@@ -45,6 +47,14 @@ class KeyCount(msgspec.Struct, frozen=True):
     """Neither revoked nor expired."""
 
 
+class KeyFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Conditions of a list of keys; None means any."""
+
+    org_id: str | None = None
+    team_id: str | None = None
+    key_id: str | None = None
+
+
 class KeyStore:
     """The table of keys."""
 
@@ -69,6 +79,30 @@ class KeyStore:
     async def all(self) -> list[StoredKey]:
         """Return every key, oldest first."""
         return await self._database.read(_all)
+
+    async def page(
+        self, wanted: KeyFilter, offset: int, limit: int
+    ) -> tuple[list[StoredKey], int]:
+        """Return a page of the matching keys, newest first, and how many match."""
+        return await self._database.read(
+            partial(_page, wanted=wanted, offset=offset, limit=limit)
+        )
+
+    async def find(self, key_id: str) -> StoredKey | None:
+        """Return the key ``key_id``."""
+        return await self._database.read(partial(_find, key_id=key_id))
+
+    async def create(self, key: StoredKey, entry: AuditEntry) -> None:
+        """Add ``key`` and the audit entry that says so, in one transaction."""
+        await self._database.write(partial(_create, key=key, entry=entry))
+
+    async def update(self, key: StoredKey, entry: AuditEntry) -> bool:
+        """Write what may change of ``key``, and the audit entry.
+
+        Returns:
+            Whether there is such a key.
+        """
+        return await self._database.write(partial(_update, key=key, entry=entry))
 
     async def insert(self, key: StoredKey) -> bool:
         """Add ``key``, and its organization if that is new.
@@ -123,6 +157,58 @@ def _all(connection: sqlite3.Connection) -> list[StoredKey]:
         f"SELECT {_COLUMNS} FROM api_keys ORDER BY created_at, id"  # noqa: S608 - constant
     )
     return [_stored_key(row) for row in rows]
+
+
+def _page(
+    connection: sqlite3.Connection, wanted: KeyFilter, offset: int, limit: int
+) -> tuple[list[StoredKey], int]:
+    fields = {"org_id": wanted.org_id, "team_id": wanted.team_id, "id": wanted.key_id}
+    given = {name: value for name, value in fields.items() if value is not None}
+    where = f" WHERE {' AND '.join(f'{name} = ?' for name in given)}" if given else ""
+    values = tuple(given.values())
+    total: int = connection.execute(
+        f"SELECT count(*) FROM api_keys{where}",  # noqa: S608 - no value
+        values,
+    ).fetchone()[0]
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM api_keys{where}"  # noqa: S608 - no value
+        " ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?",
+        (*values, limit, offset),
+    )
+    return [_stored_key(row) for row in rows], total
+
+
+def _find(connection: sqlite3.Connection, key_id: str) -> StoredKey | None:
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM api_keys WHERE id = ?",  # noqa: S608 - constant
+        (key_id,),
+    ).fetchone()
+    return None if row is None else _stored_key(row)
+
+
+def _create(connection: sqlite3.Connection, key: StoredKey, entry: AuditEntry) -> None:
+    _insert(connection, key)
+    audit.append(connection, entry)
+
+
+def _update(connection: sqlite3.Connection, key: StoredKey, entry: AuditEntry) -> bool:
+    updated = connection.execute(
+        "UPDATE api_keys SET name = ?, role = ?, allowed_models = ?, rpm_limit = ?,"
+        " tpm_limit = ?, expires_at = ?, blocked = ? WHERE id = ?",
+        (
+            key.name,
+            key.role.value,
+            msgspec.json.encode(key.allowed_models).decode(),
+            key.rpm_limit,
+            key.tpm_limit,
+            key.expires_at,
+            key.blocked,
+            key.key_id,
+        ),
+    ).rowcount
+    if updated == 1:
+        audit.append(connection, entry)
+    return updated == 1
 
 
 def _insert(connection: sqlite3.Connection, key: StoredKey) -> bool:

@@ -175,7 +175,50 @@ CREATE VIEW attempts AS SELECT
 FROM requests, json_each(requests.record, '$[23]') AS attempt;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _OBJECTS, _REQUESTS)
+# Objects made through the admin API, in the form of the configuration file, and the
+# trail of who changed what. Pollers read managed_version: one row, one page.
+_CONTROL = """
+CREATE TABLE managed_objects (
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    PRIMARY KEY (kind, name)
+) WITHOUT ROWID;
+CREATE TABLE managed_version (
+    one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    version INTEGER NOT NULL
+);
+INSERT INTO managed_version VALUES (1, 0);
+
+CREATE TABLE audit_log (
+    id TEXT NOT NULL PRIMARY KEY,
+    at REAL NOT NULL,
+    actor TEXT NOT NULL,
+    actor_org TEXT NOT NULL,
+    remote TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    action TEXT NOT NULL,
+    object TEXT NOT NULL,
+    org_id TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    before TEXT,
+    after TEXT
+) WITHOUT ROWID;
+CREATE INDEX audit_log_by_object ON audit_log (object, id);
+CREATE INDEX audit_log_by_org ON audit_log (org_id, id);
+CREATE TRIGGER audit_log_is_append_only BEFORE UPDATE ON audit_log BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
+CREATE TRIGGER audit_log_keeps_its_rows BEFORE DELETE ON audit_log BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _OBJECTS, _REQUESTS, _CONTROL)
 
 
 def migrate(

@@ -12,10 +12,10 @@ from gandalf.actors.supervisor import supervise
 from gandalf.app import _Gateway
 from gandalf.config import Config, Database, Key, Provider, RateLimits, Route, Server
 from gandalf.config import RouteTarget as To
-from gandalf.domain.identity import ROLE_PERMISSIONS, Role
+from gandalf.domain.identity import Role
 from gandalf.domain.secret import Secret
 from gandalf.http.edge import serve
-from gandalf.http.page_access import ADMIN_PAGES, SECTIONS
+from gandalf.http.page_access import SECTIONS
 from gandalf.storage import database as storage
 from gandalf.storage.keys import KeyStore
 
@@ -102,20 +102,6 @@ async def client(request, gateway, nursery):
     async with httpx.AsyncClient(base_url=urls[0], trust_env=False) as client:
         yield EdgeClient(client)
     stop.set()
-
-
-@pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize("section", [*ADMIN_PAGES, "unlisted"])
-@pytest.mark.parametrize("role", list(Role))
-async def test_an_admin_page_is_for_those_who_may(client, role, section, method):
-    everything = ((ROLE_PERMISSIONS[Role.ADMIN],),) * 2
-    any_of = ADMIN_PAGES.get(section, everything)[method == "POST"]
-    path = f"/admin/v1/{section}/none"
-
-    response = await client.open(path, method=method, headers=bearer(role))
-
-    allowed = any(p in ROLE_PERMISSIONS[role] for p in any_of)
-    assert (response.status_code == 403) is not allowed
 
 
 async def test_models_are_those_that_the_key_may_use(client):

@@ -1,0 +1,16 @@
+"""The admin API below ``/admin/v1``, described by one table.
+
+table          what an endpoint is: path, permissions, types, handler
+problems       errors as problem details (RFC 9457)
+scope          which objects a caller may see and change
+views          from a Quart request to a handler and back
+idempotency    repeated POSTs with the same ``Idempotency-Key``
+openapi        the table as an OpenAPI 3.1 document
+reference      the table as an HTML page and as docs/admin-api.md
+configuration  providers and routes
+keys           API keys
+audit          the audit trail
+runtime        cache, breakers, reload, configuration in force
+records        one request's record
+api            all endpoints, in the order of the reference
+"""

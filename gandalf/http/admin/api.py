@@ -1,0 +1,97 @@
+"""All endpoints of the admin API, in the order of the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gandalf.config import Config
+from gandalf.domain.audit import AuditEntry
+from gandalf.domain.identity import Permission
+from gandalf.domain.managed import Kind
+from gandalf.http.admin import openapi, reference
+from gandalf.http.admin.audit import AuditTrail, Trail
+from gandalf.http.admin.configuration import ConfigObjects, Configuration
+from gandalf.http.admin.keys import Keys, Store
+from gandalf.http.admin.records import Records, RequestEndpoints
+from gandalf.http.admin.runtime import Runtime, RuntimeEndpoints
+from gandalf.http.admin.table import AdminEndpoint, AdminReply, AdminRequest
+from gandalf.http.page_access import PREFIX
+
+_EVERYBODY = tuple(permission for permission in Permission)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The owners that the handlers ask."""
+
+    config: Configuration
+    current: Callable[[], Config]
+    version: Callable[[], int]
+    config_path: str
+    keys: Store
+    records: Records
+    trail: Trail
+    append_audit: Callable[[AuditEntry], Awaitable[None]]
+    runtime: Runtime
+
+
+def endpoints(parts: Parts) -> tuple[AdminEndpoint, ...]:
+    """Return the whole table."""
+    rows = tuple(_rows(parts))
+    return (*rows, *_descriptions(rows))
+
+
+def described() -> tuple[AdminEndpoint, ...]:
+    """Return the table for descriptions; its handlers cannot be called."""
+    nothing: Any = None
+    return endpoints(Parts(**dict.fromkeys(Parts.__dataclass_fields__, nothing)))
+
+
+def _rows(parts: Parts) -> Iterator[AdminEndpoint]:
+    def objects(kind: Kind, noun: str, permission: Permission) -> ConfigObjects:
+        return ConfigObjects(
+            kind, noun, permission, parts.config, parts.current, parts.config_path
+        )
+
+    yield from objects(
+        Kind.PROVIDER, "provider", Permission.MANAGE_PROVIDERS
+    ).endpoints({"name": "openai", "type": "openai", "api_key": "${OPENAI_API_KEY}"})
+    yield from objects(Kind.ROUTE, "route", Permission.MANAGE_ROUTES).endpoints(
+        {
+            "model_alias": "fast",
+            "targets": [{"provider": "openai", "model": "gpt-5-mini"}],
+        }
+    )
+    yield from Keys(parts.keys).endpoints()
+    yield from RequestEndpoints(parts.records).endpoints()
+    yield from AuditTrail(parts.trail).endpoints()
+    yield from RuntimeEndpoints(
+        parts.runtime, lambda: (parts.current(), parts.version()), parts.append_audit
+    ).endpoints()
+
+
+def _descriptions(rows: tuple[AdminEndpoint, ...]) -> Iterator[AdminEndpoint]:
+    async def openapi_json(_: AdminRequest) -> AdminReply:
+        return AdminReply(raw=msgspec.json.encode(openapi.document(rows, PREFIX)))
+
+    async def docs(_: AdminRequest) -> AdminReply:
+        return AdminReply(
+            raw=reference.page(rows, PREFIX), content_type="text/html; charset=utf-8"
+        )
+
+    for path, handler, summary in (
+        ("/openapi.json", openapi_json, "Describe this API as OpenAPI 3.1."),
+        ("/docs", docs, "Describe this API as a page."),
+    ):
+        yield AdminEndpoint(
+            method="GET",
+            path=path,
+            summary=summary,
+            handler=handler,
+            permissions=_EVERYBODY,
+            reply=dict[str, Any],
+        )

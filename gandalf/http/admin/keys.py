@@ -1,0 +1,356 @@
+"""API keys: list, make, change, revoke. A key is shown once, when it is made."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Protocol
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from gandalf.domain.audit import AuditEntry
+from gandalf.domain.errors import PermissionDenied
+from gandalf.domain.identity import Identity, Permission, Role
+from gandalf.domain.ids import new_id
+from gandalf.domain.keys import StoredKey, hash_key, new_key, shown_prefix
+from gandalf.http.admin.audit import entry_of
+from gandalf.http.admin.problems import (
+    FieldError,
+    InvalidRequest,
+    PreconditionFailed,
+)
+from gandalf.http.admin.scope import (
+    OPERATOR_ORG,
+    is_operator,
+    not_found,
+    org_of,
+    sees,
+    team_of,
+)
+from gandalf.http.admin.table import (
+    AdminEndpoint,
+    AdminReply,
+    AdminRequest,
+    Listed,
+    Paging,
+    listed,
+)
+from gandalf.storage.keys import KeyFilter
+
+_MANAGE = (Permission.MANAGE_ALL_KEYS,)
+_READ = (Permission.MANAGE_ALL_KEYS, Permission.MANAGE_OWN_KEYS)
+
+Count = Annotated[int, Meta(ge=0)]
+
+
+class Store(Protocol):
+    """The keys; ``storage.keys`` has them."""
+
+    async def page(
+        self, wanted: KeyFilter, offset: int, limit: int
+    ) -> tuple[list[StoredKey], int]: ...
+
+    async def find(self, key_id: str) -> StoredKey | None: ...
+
+    async def create(self, key: StoredKey, entry: AuditEntry) -> None: ...
+
+    async def update(self, key: StoredKey, entry: AuditEntry) -> bool: ...
+
+
+class KeyListQuery(Paging, frozen=True, kw_only=True):
+    """Which keys to list."""
+
+    org_id: str = ""
+    team_id: str = ""
+
+
+class NewKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A key to make."""
+
+    name: str = ""
+    org_id: str = ""
+    """Empty: the caller's own."""
+    team_id: str | None = None
+    user_id: str | None = None
+    role: Role = Role.MEMBER
+    allowed_models: list[str] = []
+    """Exact aliases or ``prefix*``; empty: every model."""
+    rpm_limit: Count | None = None
+    """Requests per minute; null: the default, 0: unlimited."""
+    tpm_limit: Count | None = None
+    """Tokens per minute; null: the default, 0: unlimited."""
+    expires_at: datetime | None = None
+
+
+class KeyChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What to change of a key; a field that is left out stays as it is."""
+
+    name: str | UnsetType = UNSET
+    role: Role | UnsetType = UNSET
+    allowed_models: list[str] | UnsetType = UNSET
+    rpm_limit: Count | UnsetType | None = UNSET
+    tpm_limit: Count | UnsetType | None = UNSET
+    expires_at: datetime | UnsetType | None = UNSET
+    blocked: bool | UnsetType = UNSET
+
+
+class KeyView(msgspec.Struct, kw_only=True):
+    """A key as lists show it."""
+
+    id: str
+    key_prefix: str
+    name: str
+    org_id: str
+    team_id: str | None
+    user_id: str | None
+    role: Role
+    allowed_models: list[str]
+    rpm_limit: int | None
+    tpm_limit: int | None
+    expires_at: str | None
+    blocked: bool
+    created_at: str
+    last_used_at: str | None
+    origin: str = "managed"
+
+
+class KeyMade(KeyView, kw_only=True):
+    """A new key, with its text."""
+
+    key: str
+    """Shown this once."""
+
+
+class Keys:
+    """Handlers for API keys of the database."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def endpoints(self) -> Iterator[AdminEndpoint]:
+        """Yield the rows of the table."""
+        yield AdminEndpoint(
+            method="GET",
+            path="/keys",
+            summary="List API keys, newest first.",
+            handler=self.list_all,
+            permissions=_READ,
+            query=KeyListQuery,
+            reply=Listed,
+            description="A key without the right to manage keys sees itself only.",
+        )
+        yield AdminEndpoint(
+            method="POST",
+            path="/keys",
+            summary="Make an API key; its text is in this answer only.",
+            handler=self.create,
+            permissions=_MANAGE,
+            body=NewKey,
+            reply=KeyMade,
+            status=201,
+            example={"name": "web-app", "allowed_models": ["fast"], "rpm_limit": 600},
+        )
+        yield AdminEndpoint(
+            method="GET",
+            path="/keys/{id}",
+            summary="Return one API key.",
+            handler=self.get,
+            permissions=_READ,
+            reply=KeyView,
+        )
+        yield AdminEndpoint(
+            method="PUT",
+            path="/keys/{id}",
+            summary="Change an API key; fields that are left out stay as they are.",
+            handler=self.update,
+            permissions=_MANAGE,
+            body=KeyChange,
+            reply=KeyView,
+            example={"rpm_limit": 60, "blocked": False},
+        )
+        yield AdminEndpoint(
+            method="DELETE",
+            path="/keys/{id}",
+            summary="Revoke an API key: it is refused from the next request on.",
+            handler=self.revoke,
+            permissions=_MANAGE,
+        )
+
+    async def list_all(self, asked: AdminRequest) -> AdminReply:
+        query: KeyListQuery = asked.query
+        offset, limit = query.bounded()
+        identity = asked.identity
+        if not identity.may(Permission.MANAGE_ALL_KEYS):
+            wanted = KeyFilter(key_id=identity.key_id)
+        else:
+            own = org_of(identity)
+            if own is not None and query.org_id not in ("", own):
+                raise PermissionDenied(
+                    "cannot access resources outside your organization"
+                )
+            wanted = KeyFilter(
+                org_id=own or query.org_id or None,
+                team_id=team_of(identity) or query.team_id or None,
+            )
+        keys, total = await self._store.page(wanted, offset, limit)
+        return listed([_view(key) for key in keys], offset, limit, total)
+
+    async def get(self, asked: AdminRequest) -> AdminReply:
+        key = await self._found(asked)
+        return AdminReply(body=_view(key), etag=_etag(key))
+
+    async def create(self, asked: AdminRequest) -> AdminReply:
+        wanted: NewKey = asked.body
+        identity = asked.identity
+        org_id = wanted.org_id or identity.org_id
+        team_id = wanted.team_id or team_of(identity)
+        if not sees(identity, org_id, team_id):
+            raise PermissionDenied("cannot create keys outside your organization")
+        secret, now = new_key(), time.time()
+        key = StoredKey(
+            key_id=new_id(),
+            key_hash=hash_key(secret.reveal().encode()),
+            key_prefix=shown_prefix(secret),
+            name=_text("name", wanted.name),
+            org_id=org_id,
+            team_id=team_id,
+            user_id=wanted.user_id,
+            role=wanted.role,
+            allowed_models=_models(wanted.allowed_models),
+            rpm_limit=wanted.rpm_limit,
+            tpm_limit=wanted.tpm_limit,
+            expires_at=_unix(wanted.expires_at),
+            created_at=now,
+        )
+        await self._store.create(key, _entry(asked, "create", key, after=_plain(key)))
+        made = KeyMade(**_plain(key), key=secret.reveal())
+        return AdminReply(body=made, location=f"/keys/{key.key_id}", etag=_etag(key))
+
+    async def update(self, asked: AdminRequest) -> AdminReply:
+        key = await self._found(asked)
+        _check(asked, key)
+        change: KeyChange = asked.body
+        fields = {
+            name: getattr(change, name)
+            for name in change.__struct_fields__
+            if getattr(change, name) is not UNSET
+        }
+        if "allowed_models" in fields:
+            fields["allowed_models"] = _models(fields["allowed_models"])
+        if "expires_at" in fields:
+            fields["expires_at"] = _unix(fields["expires_at"])
+        changed = msgspec.structs.replace(key, **fields)
+        await self._write(asked, "update", key, changed)
+        return AdminReply(body=_view(changed), etag=_etag(changed))
+
+    async def revoke(self, asked: AdminRequest) -> AdminReply:
+        key = await self._found(asked)
+        _check(asked, key)
+        await self._write(
+            asked, "revoke", key, msgspec.structs.replace(key, blocked=True)
+        )
+        return AdminReply()
+
+    async def _write(
+        self, asked: AdminRequest, action: str, key: StoredKey, changed: StoredKey
+    ) -> None:
+        entry = _entry(asked, action, key, before=_plain(key), after=_plain(changed))
+        if not await self._store.update(changed, entry):
+            raise not_found("key", key.key_id)
+
+    async def _found(self, asked: AdminRequest) -> StoredKey:
+        key_id, identity = asked.path["id"], asked.identity
+        key = await self._store.find(key_id)
+        if key is None or not _may_see(identity, key):
+            raise not_found("key", key_id)
+        return key
+
+
+def _may_see(identity: Identity, key: StoredKey) -> bool:
+    if identity.may(Permission.MANAGE_ALL_KEYS):
+        return sees(identity, key.org_id, key.team_id)
+    return key.key_id == identity.key_id
+
+
+def _check(asked: AdminRequest, key: StoredKey) -> None:
+    if asked.if_match is not None and asked.if_match != _etag(key):
+        raise PreconditionFailed("the key has changed since you read it")
+    if key.org_id == OPERATOR_ORG and not is_operator(asked.identity):
+        raise not_found("key", key.key_id)
+
+
+def _view(key: StoredKey) -> KeyView:
+    return KeyView(**_plain(key))
+
+
+def _plain(key: StoredKey) -> dict[str, Any]:
+    return {
+        "id": key.key_id,
+        "key_prefix": key.key_prefix,
+        "name": key.name,
+        "org_id": key.org_id,
+        "team_id": key.team_id,
+        "user_id": key.user_id,
+        "role": key.role,
+        "allowed_models": list(key.allowed_models),
+        "rpm_limit": key.rpm_limit,
+        "tpm_limit": key.tpm_limit,
+        "expires_at": rfc3339(key.expires_at),
+        "blocked": key.blocked,
+        "created_at": rfc3339(key.created_at) or "",
+        "last_used_at": rfc3339(key.last_used_at),
+    }
+
+
+def _etag(key: StoredKey) -> str:
+    plain = _plain(key)
+    del plain["last_used_at"]
+    return hashlib.sha256(msgspec.json.encode(plain)).hexdigest()[:16]
+
+
+def rfc3339(at: float | None) -> str | None:
+    """Return the Unix time ``at`` as RFC 3339 has it, in UTC."""
+    if at is None:
+        return None
+    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def _unix(at: datetime | None) -> float | None:
+    if at is None:
+        return None
+    if at.tzinfo is None:
+        raise InvalidRequest(
+            "expires_at needs a time zone", FieldError("expires_at", "use RFC 3339")
+        )
+    return at.timestamp()
+
+
+def _models(names: list[str]) -> tuple[str, ...]:
+    for i, name in enumerate(names):
+        if not name or not name.isascii() or not name.isprintable():
+            raise InvalidRequest(
+                "expected the name of a model",
+                FieldError(f"allowed_models[{i}]", "expected printable ASCII text"),
+            )
+    return tuple(names)
+
+
+def _text(field: str, value: str) -> str:
+    if len(value) > 200 or not value.isprintable():
+        raise InvalidRequest(
+            f"{field}: expected up to 200 printable characters",
+            FieldError(field, "expected up to 200 printable characters"),
+        )
+    return value
+
+
+def _entry(
+    asked: AdminRequest, action: str, key: StoredKey, **states: dict[str, Any]
+) -> AuditEntry:
+    return entry_of(
+        asked, f"keys.{action}", f"keys/{key.key_id}", org_id=key.org_id, **states
+    )
