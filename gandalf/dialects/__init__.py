@@ -18,5 +18,7 @@ event_stream  Amazon's binary events
 reasoning     effort and budget
 signatures    seals on thinking, carried through a foreign dialect
 refusals      what a client is told whose request cannot be read
+error_details reads an upstream's error body in every vendor's form
+refusal_rules signs by which a refusal of the request is told from one of the gateway
 estimate      how many tokens a prompt has, roughly
 """

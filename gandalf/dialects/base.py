@@ -24,6 +24,8 @@ from gandalf.dialects.conversation import (
     Feature,
     Treatment,
 )
+from gandalf.dialects.error_details import ErrorDetails
+from gandalf.dialects.refusal_rules import Rule
 from gandalf.domain.errors import GatewayError
 from gandalf.domain.model import Model
 from gandalf.domain.usage import TokenUsage
@@ -149,14 +151,16 @@ class UpstreamDialect(Protocol):
     STREAM_CONTENT_TYPE: bytes
     TREATMENTS: Mapping[Feature, Treatment]
     """What becomes of each feature when a request is rendered in this dialect."""
+    REFUSALS: tuple[Rule, ...]
+    """Signs of the reasons of refusals that are particular to this dialect."""
 
     # What passes through.
 
     def read_answer(self, operation: str, body: bytes) -> Answer | None:
         """Return what a whole answer says of itself; None if it is no answer."""
 
-    def read_error(self, body: bytes) -> tuple[str, str | None, str | None]:
-        """Return message, code and param of an error body; "" if unreadable."""
+    def read_error(self, body: bytes) -> ErrorDetails:
+        """Return the details of an error body, in whatever form it is."""
 
     # What is translated.
 

@@ -13,14 +13,17 @@
     |-- Overloaded              503  shed for load, for a full journal, for a lost store
     |   `-- ShuttingDown        503
     `-- UpstreamError           502  carries the upstream's own status, if it had one
-        |-- UpstreamRefused     4xx  the upstream says that the request is at fault
-        |-- UpstreamRateLimited 429  every target is out of quota; carries retry_after
-        |-- UpstreamUnavailable 503  no target may be tried now (breakers open)
+        |-- UpstreamRefused     4xx  the upstream refuses this request
+        |-- CredentialsRefused  502  the upstream refuses the gateway's key or account
+        |-- UpstreamRateLimited 429  the upstream limits the rate; carries retry_after
+        |-- UpstreamUnavailable 503  overloaded, or no target may be tried now
         `-- UpstreamTimeout     504  carries the phase that took too long
 
 ``type`` and ``code`` are OpenAI's words where OpenAI has one. The pipeline raises
 these; ``gandalf.http`` alone turns them into bytes, with the dialect's own shape.
-An error's message may be shown to the client: it holds no secret.
+An error's message may be shown to the client: it holds no secret. The message of an
+``UpstreamError`` begins with ``provider 'name':``, so that its reader knows whose words
+they are; the gateway's own words have no prefix.
 """
 
 from __future__ import annotations
@@ -49,6 +52,25 @@ class Fault(enum.StrEnum):
     """A limit of the gateway itself: pool queue, file descriptors, memory, its DNS."""
 
 
+class Refusal(enum.StrEnum):
+    """The reason of an upstream's refusal, as far as the gateway acts on it."""
+
+    CREDENTIALS = "credentials"
+    """The gateway's key is missing, wrong, expired or revoked."""
+    ACCOUNT = "account"
+    """The gateway's account has no credit, is suspended, or is in the wrong region."""
+    MODEL = "model"
+    """The model does not exist there, or the gateway's account may not use it."""
+    CONTEXT_LENGTH = "context_length"
+    """The prompt and the wanted answer are longer than the model's context."""
+    CONTENT_POLICY = "content_policy"
+    """The content was refused: moderation, guardrail, usage policy."""
+    REQUEST = "request"
+    """Anything else about the request, or about what it refers to."""
+    RATE_LIMIT = "rate_limit"
+    """The rate limit, told with another status than 429."""
+
+
 class GatewayError(Exception):
     """A request ended without its answer, for a reason the client may know."""
 
@@ -58,10 +80,21 @@ class GatewayError(Exception):
     param: str | None = None
     retry_after: float | None = None
     """Seconds after which trying again can help. None where it cannot be known."""
+    should_retry: bool | None = None
+    """False where sending the request again cannot help although the status suggests
+    it: told as ``x-should-retry``, which the SDKs of OpenAI and Anthropic honour."""
 
     def __init__(self, message: str = "internal error") -> None:
         super().__init__(message)
         self.message = message
+
+    @property
+    def detail(self) -> str:
+        """The text for administrators, in records and logs; it holds no secret.
+
+        It may say more than the client is told.
+        """
+        return self.message
 
 
 class BadRequest(GatewayError):
@@ -215,18 +248,22 @@ class ShuttingDown(Overloaded):
 
 
 class UpstreamError(GatewayError):
-    """An upstream answered with an error, with nonsense, or not at all.
+    """An upstream answered with an error, with an invalid answer, or not at all.
 
     Args:
-        provider: Instance name of the provider.
-        message: What happened, fit for the client.
-        upstream_status: The HTTP status it answered with; None if there was none.
-        retry_after: Seconds the upstream asked us to wait, if it did.
+        provider: Instance name of the provider; "" if it is about none in particular.
+        message: The provider's words, or what it failed to do, fit for the client.
+        upstream_status: The HTTP status of its response; None if there was none.
+        retry_after: Seconds that the upstream asked to wait, if it did.
+        fault: The party at fault, if it is not the usual one of the class.
+        detail: The words for administrators, if they differ from ``message``.
     """
 
     status = 502
     code = "upstream_error"
     fault: Fault = Fault.TARGET
+    refusal: Refusal | None = None
+    """The reason of the refusal, if the response was one and told."""
 
     def __init__(
         self,
@@ -235,18 +272,30 @@ class UpstreamError(GatewayError):
         *,
         upstream_status: int | None = None,
         retry_after: float | None = None,
+        fault: Fault | None = None,
+        detail: str = "",
     ) -> None:
-        super().__init__(message)
+        super().__init__(f"provider '{provider}': {message}" if provider else message)
         self.provider = provider
         self.upstream_status = upstream_status
         self.retry_after = retry_after
+        if fault is not None:
+            self.fault = fault
+        self._detail = detail
+
+    @property
+    def detail(self) -> str:
+        return self._detail or self.message
 
 
 class UpstreamRefused(UpstreamError):
-    """The upstream says that the request itself is at fault, so no other will do.
+    """The upstream refuses this request; its words and its status are for the client.
 
-    Status, code and message are the upstream's, and so is the ``body``, which a
-    client of the same dialect gets byte for byte.
+    Args:
+        status: The status for the client, if it is not the upstream's.
+        body: The upstream's error body, which a client of the same dialect gets byte
+            for byte; empty if it is not to be relayed.
+        failover: True if another target may accept the request as it is.
     """
 
     type = "invalid_request_error"
@@ -257,16 +306,54 @@ class UpstreamRefused(UpstreamError):
         provider: str,
         message: str,
         *,
-        upstream_status: int,
+        upstream_status: int | None,
+        status: int | None = None,
         code: str | None = None,
         param: str | None = None,
         body: bytes = b"",
+        refusal: Refusal = Refusal.REQUEST,
+        failover: bool = False,
     ) -> None:
         super().__init__(provider, message, upstream_status=upstream_status)
-        self.status = upstream_status
+        self.status = status or upstream_status or 400
         self.code = code or "upstream_refused"
         self.param = param
         self.body = body
+        self.refusal = refusal
+        self.failover = failover
+        if self.status == 429:
+            self.should_retry = False  # SDKs send every other 429 again.
+
+
+class CredentialsRefused(UpstreamError):
+    """The upstream refuses the gateway's key or account; the client cannot help it."""
+
+    code = "upstream_credentials_refused"
+    fault = Fault.CREDENTIALS
+    should_retry = False
+
+    def __init__(
+        self,
+        provider: str,
+        message: str = "refused the gateway's credentials",
+        *,
+        refusal: Refusal = Refusal.CREDENTIALS,
+        upstream_status: int | None = None,
+        retry_after: float | None = None,
+        detail: str = "",
+    ) -> None:
+        super().__init__(
+            provider,
+            message,
+            upstream_status=upstream_status,
+            retry_after=retry_after,
+            detail=detail,
+        )
+        self.refusal = refusal
+        if refusal is Refusal.ACCOUNT:
+            self.code = "upstream_account_refused"
+        if upstream_status == 429:
+            self.status = 429  # A used-up quota; OpenAI tells it so.
 
 
 class UpstreamRateLimited(UpstreamError):
@@ -277,24 +364,43 @@ class UpstreamRateLimited(UpstreamError):
     code = "upstream_rate_limited"
     fault = Fault.RATE_LIMIT
 
+    @classmethod
+    def waiting(cls, provider: str, seconds: float) -> UpstreamRateLimited:
+        """Return the error while a target is left alone because its provider asked."""
+        message = f"its rate limit is reached; it asks to wait {seconds:.0f} s"
+        return cls(provider, message, retry_after=seconds)
+
 
 class UpstreamUnavailable(UpstreamError):
-    """No target may be tried now: their breakers are open or their keys dead."""
+    """An upstream is overloaded, or no target may be tried now (breakers open)."""
 
     status = 503
     code = "upstream_unavailable"
 
 
+_NOT_WITHIN = {
+    "pool": "no connection of the gateway's own pool was free within {limit:g} s",
+    "connect": "could not be connected to within {limit:g} s",
+    "response_headers": "did not begin to answer within {limit:g} s",
+    "first_token": "sent no content within {limit:g} s",
+    "idle": "sent nothing for {limit:g} s",
+    "total": "did not finish within {limit:g} s",
+}
+
+
 class UpstreamTimeout(UpstreamError):
     """An upstream took longer than the limit of one phase.
 
-    ``phase`` is ``connect``, ``response_headers``, ``first_token``, ``idle`` or
-    ``total``.
+    ``phase`` is ``pool`` (all connections of the gateway's pool are in use),
+    ``connect``, ``response_headers``, ``first_token``, ``idle`` or ``total``.
     """
 
     status = 504
     code = "upstream_timeout"
 
-    def __init__(self, provider: str, phase: str, limit: float) -> None:
-        super().__init__(provider, f"upstream {phase} timeout after {limit:g}s")
+    def __init__(
+        self, provider: str, phase: str, limit: float, *, fault: Fault | None = None
+    ) -> None:
+        told = _NOT_WITHIN.get(phase, "{phase} took longer than {limit:g} s")
+        super().__init__(provider, told.format(phase=phase, limit=limit), fault=fault)
         self.phase = phase

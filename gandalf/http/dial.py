@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import certifi
 import trio
 
+from gandalf.domain.errors import Fault
 from gandalf.http.lone_cancelled import lone_cancelled
 from gandalf.http.wire import Wire
 from gandalf.providers.watch import UpstreamBroken
@@ -32,6 +33,13 @@ RESOLVE_FAILURE_TTL = 1.0
 
 # Seconds an address has to itself before the next one is tried as well (RFC 8305).
 HEAD_START = 0.25
+
+# The system has no more files, buffers or local ports for the gateway.
+_EXHAUSTED = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+)
+# The gateway's own resolver does not answer, as opposed to: there is no such name.
+_NO_NAME_SERVER = frozenset({socket.EAI_AGAIN, socket.EAI_SYSTEM, socket.EAI_MEMORY})
 
 
 class Address(NamedTuple):
@@ -89,6 +97,7 @@ class Resolver:
         self._addresses: tuple[Address, ...] = _literal(host, port)
         self._fresh_until = float("inf") if self._addresses else float("-inf")
         self._failure = ""
+        self._fault = Fault.TARGET
         self._asking: trio.Event | None = None
 
     async def addresses(self) -> Sequence[Address]:
@@ -103,7 +112,7 @@ class Resolver:
             else:
                 await self._asking.wait()
         if not self._addresses:
-            raise UpstreamBroken(self._failure, sent=False)
+            raise UpstreamBroken(self._failure, sent=False, fault=self._fault)
         return self._addresses
 
     def prefer(self, address: Address) -> None:
@@ -125,6 +134,7 @@ class Resolver:
             )
         except OSError as error:
             self._failure = f"cannot resolve the upstream's name: {error.strerror}"
+            self._fault = _fault_of_resolving(error)
             self._fresh_until = self._clock() + RESOLVE_FAILURE_TTL
         else:
             self._addresses = tuple(Address(info[0], info[4]) for info in found)
@@ -132,6 +142,12 @@ class Resolver:
         finally:
             self._asking = None
             asking.set()
+
+
+def _fault_of_resolving(error: OSError) -> Fault:
+    """Return the party at fault: a name that does not exist is the target's."""
+    ours = isinstance(error, socket.gaierror) and error.errno in _NO_NAME_SERVER
+    return Fault.GATEWAY if ours or error.errno in _EXHAUSTED else Fault.TARGET
 
 
 def _literal(host: str, port: int) -> tuple[Address, ...]:
@@ -158,7 +174,11 @@ async def dial(resolver: Resolver) -> Wire:
     except OSError as error:
         resolver.forget()
         reason = os.strerror(error.errno) if error.errno else "no address answers"
-        raise UpstreamBroken(f"cannot connect: {reason}", sent=False) from None
+        fault = Fault.GATEWAY if error.errno in _EXHAUSTED else Fault.TARGET
+        whose = "the gateway " if fault is Fault.GATEWAY else ""
+        raise UpstreamBroken(
+            f"{whose}cannot connect: {reason}", sent=False, fault=fault
+        ) from None
     resolver.prefer(address)
     return Wire(sock)
 

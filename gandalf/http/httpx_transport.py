@@ -16,6 +16,7 @@ import httpx
 import trio
 
 from gandalf.config import Timeouts
+from gandalf.domain.errors import Fault
 from gandalf.http.dial import origin_of, tls_context
 from gandalf.http.upstream import Pool, Response
 from gandalf.providers.base import Headers, Upload, UpstreamRequest
@@ -27,6 +28,7 @@ from gandalf.providers.watch import ScopedWatch, UpstreamBroken, Watch
 ABANDON_WITHIN = 1.0
 
 # What the pool writes itself, or what describes a connection that is not httpx's.
+_TIMEOUTS = {"pool": httpx.PoolTimeout, "connect": httpx.ConnectTimeout}
 _FRAMING = {b"host", b"content-length", b"transfer-encoding", b"connection"}
 
 
@@ -73,9 +75,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
                 )
                 raise failure(str(error)) from error
         if response is None:
-            late = (
-                httpx.ConnectTimeout if watch.name == "connect" else httpx.ReadTimeout
-            )
+            late = _TIMEOUTS.get(watch.name, httpx.ReadTimeout)
             raise late(f"{watch.name} took over {watch.limit:g}s")
         return response
 
@@ -321,7 +321,8 @@ async def _passed_on(
 
 def _broken(error: httpx.HTTPError, *, sent: bool) -> UpstreamBroken:
     # The kind only: httpx's texts may hold the URL, and a proxy's its password.
-    return UpstreamBroken(f"httpx: {type(error).__name__}", sent=sent)
+    fault = Fault.GATEWAY if isinstance(error, httpx.PoolTimeout) else Fault.TARGET
+    return UpstreamBroken(f"httpx: {type(error).__name__}", sent=sent, fault=fault)
 
 
 async def _abandon(response: httpx.Response, chunks: AsyncGenerator[bytes]) -> None:

@@ -173,6 +173,8 @@ def error_headers(error: GatewayError) -> list[tuple[bytes, bytes]]:
     headers: list[tuple[bytes, bytes]] = []
     if error.retry_after is not None and math.isfinite(error.retry_after):
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))))
+    if error.should_retry is False:
+        headers.append((b"x-should-retry", b"false"))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allow.encode()))
     return headers

@@ -157,7 +157,7 @@ class Pool:
         if self._busy < self.max_connections:
             self._busy += 1
         else:
-            watch.phase("connect", timeouts.connect)
+            watch.phase("pool", timeouts.connect)
             with watch.guard():
                 await self._queue.park()  # Whoever frees a slot hands it over.
         connection, now = None, 0.0

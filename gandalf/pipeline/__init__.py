@@ -16,7 +16,9 @@ What they work on, and with:
 endpoint        what a URL asks for
 exchange        the request, and what is known of it so far
 stage           the shape of a stage, and the loop that runs them
-attempt         one send to one target; verdict: what its failure means
+attempt         one send to one target
+failure_policy  what its failure means for the client, the next target, the breaker
+retry_after     how long an upstream asks to wait
 stream_body     a streamed answer on its way to the client
 passthrough     a request to one of OpenAI's other endpoints; uploads: form data
 drains          who may run on after their client has left

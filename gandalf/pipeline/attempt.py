@@ -22,6 +22,7 @@ from gandalf.dialects.translation import (
 )
 from gandalf.domain.errors import (
     BadRequest,
+    Fault,
     GatewayError,
     UpstreamError,
     UpstreamRefused,
@@ -31,9 +32,9 @@ from gandalf.domain.routing import Target
 from gandalf.domain.usage import Attempt, EndReason
 from gandalf.pipeline.drains import Drains
 from gandalf.pipeline.exchange import Exchange, Reply, StreamFormat
+from gandalf.pipeline.failure_policy import error_of, in_band_error
 from gandalf.pipeline.passthrough import ask_for
 from gandalf.pipeline.stream_body import StreamBody
-from gandalf.pipeline.verdict import error_of, hidden_error
 from gandalf.providers.base import (
     Ask,
     Provider,
@@ -178,7 +179,7 @@ class Sending:
             raise
         except trio.Cancelled:
             # The client has left, or we are stopping. What was sent may be billed.
-            self._exchange.upstream_worked = self._watch.name != "connect"
+            self._exchange.upstream_worked = self._watch.worked
             self._note(str(self._exchange.cut or EndReason.CLIENT_DISCONNECT), "")
             raise
         finally:
@@ -239,7 +240,7 @@ class Sending:
         error = (
             self._too_late()
             if self._watch.expired
-            else UpstreamError(self._provider.name, str(broken))
+            else UpstreamError(self._provider.name, str(broken), fault=broken.fault)
         )
         error.__cause__ = broken
         self._note(error.code, error.message)
@@ -248,7 +249,10 @@ class Sending:
     def _too_late(self) -> UpstreamTimeout:
         timeouts, watch = self._provider.timeouts, self._watch
         limit = timeouts.total if watch.name == "total" else watch.limit
-        return UpstreamTimeout(self._provider.name, watch.name, limit or 0.0)
+        fault = Fault.GATEWAY if watch.name == "pool" else None
+        return UpstreamTimeout(
+            self._provider.name, watch.name, limit or 0.0, fault=fault
+        )
 
     async def _refusal(self, response: UpstreamResponse) -> UpstreamError:
         body = b""
@@ -291,7 +295,7 @@ class Sending:
         if answer is None:
             raise UpstreamError(self._provider.name, "the answer is not JSON")
         if answer.failed is not None:
-            raise hidden_error(self._provider, answer.failed)
+            raise in_band_error(self._provider, answer.failed)
         self._exchange.usage = answer.usage
         self._exchange.finish_reason = answer.finish_reason
 

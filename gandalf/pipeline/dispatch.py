@@ -15,13 +15,13 @@ from gandalf.actors.watches import Watches
 from gandalf.config import Config
 from gandalf.dialects.base import Call
 from gandalf.dialects.estimate import estimate_tokens
-from gandalf.domain.errors import BadRequest, UpstreamError, UpstreamUnavailable
+from gandalf.domain.errors import BadRequest, Fault, UpstreamError, UpstreamUnavailable
 from gandalf.domain.routing import Target
 from gandalf.domain.usage import Attempt
 from gandalf.pipeline.attempt import Lane, Sending
 from gandalf.pipeline.drains import Drains
 from gandalf.pipeline.exchange import Exchange, Reply
-from gandalf.pipeline.verdict import Verdict, judge
+from gandalf.pipeline.failure_policy import FailurePolicy, classify
 from gandalf.providers.base import Provider
 
 # Lanes remembered; a request about a stored object may name a target of its own.
@@ -31,7 +31,7 @@ MAX_LANES = 10_000
 class _Failure(NamedTuple):
     sending: Sending
     error: UpstreamError
-    verdict: Verdict
+    policy: FailurePolicy
 
 
 class Dispatch:
@@ -156,22 +156,24 @@ class Dispatch:
         # part them.
         error, sending.error = sending.error, None
         assert error is not None  # noqa: S101 - it has no reply
-        target, verdict = sending.lane.target, judge(error)
-        sending.permit.failure(verdict.weight, error.message)
-        self._bench(target, verdict, error)
-        sending.attempt.decision = "failover" if verdict.failover else "give_up"
-        if not verdict.failover:
+        target, policy = sending.lane.target, classify(error)
+        sending.permit.failure(policy.weight, error.message)
+        self._bench(target, policy, error)
+        sending.attempt.decision = "failover" if policy.failover else "give_up"
+        if not policy.failover:
             raise error
-        return _Failure(sending, error, verdict)
+        return _Failure(sending, error, policy)
 
-    def _bench(self, target: Target, verdict: Verdict, error: UpstreamError) -> None:
-        if verdict.bench <= 0:
+    def _bench(
+        self, target: Target, policy: FailurePolicy, error: UpstreamError
+    ) -> None:
+        if policy.bench <= 0:
             return
-        if error.upstream_status in (401, 402):
+        if policy.fault is Fault.CREDENTIALS:
             # The key is the provider's, so its other models would fail as well.
-            self._breakers.bench_provider(target.provider, verdict.bench, error.message)
+            self._breakers.bench_provider(target.provider, policy.bench, error.message)
         else:
-            self._breakers.bench(target.name, verdict.bench, error.message)
+            self._breakers.bench(target.name, policy.bench, error.message)
 
     def _drains_of(self, provider: Provider) -> Drains:
         disconnect = provider.on_client_disconnect
@@ -188,7 +190,7 @@ class Dispatch:
         self, exchange: Exchange, call: Call, failures: list[_Failure]
     ) -> Reply | None:
         settings = self._current().retries
-        pending = [failure for failure in failures if failure.verdict.retry]
+        pending = [failure for failure in failures if failure.policy.retry]
         delay = settings.base_delay
         while pending and len(failures) < settings.max_attempts:
             again = min(pending, key=lambda failure: failure.error.retry_after or 0.0)
@@ -205,7 +207,7 @@ class Dispatch:
                     return reply
                 failure = self._judge(sending)
                 failures.append(failure)
-                if failure.verdict.retry:
+                if failure.policy.retry:
                     pending.append(failure)
             delay = min(delay * 2, settings.max_delay)
         return None

@@ -10,7 +10,7 @@ from gandalf.dialects.base import Follower
 from gandalf.dialects.sse import EventTooLarge
 from gandalf.domain.errors import GatewayError, UpstreamError, UpstreamTimeout
 from gandalf.pipeline.exchange import Exchange
-from gandalf.pipeline.verdict import hidden_error
+from gandalf.pipeline.failure_policy import in_band_error
 from gandalf.providers.base import Provider, StreamFraming, UpstreamResponse
 from gandalf.providers.watch import UpstreamBroken, Watch
 
@@ -157,7 +157,7 @@ class StreamBody:
         if visible:
             self._held.append(visible)
         if stream.failed is not None:
-            self._failure = hidden_error(self._provider, stream.failed)
+            self._failure = in_band_error(self._provider, stream.failed)
         elif stream.done:
             self._ended = True
         elif not data:
@@ -174,7 +174,7 @@ class StreamBody:
         timeouts = self._provider.timeouts
         late = self._watch.name
         limit = timeouts.total if late == "total" else self._watch.limit
-        self._end(f"upstream {late} timeout after {limit or 0.0:g}s")
+        self._end("took too long")
         if self._failure is not None:
             self._failure = UpstreamTimeout(self._provider.name, late, limit or 0.0)
 

@@ -8,17 +8,23 @@ from contextlib import contextmanager
 
 import trio
 
+from gandalf.domain.errors import Fault
+
 
 class UpstreamBroken(Exception):
     """The connection failed, or what came over it was not HTTP.
 
     Attributes:
         sent: Whether the upstream may have seen any of the request.
+        fault: ``Fault.GATEWAY`` if a limit of the gateway itself was the cause.
     """
 
-    def __init__(self, message: str, *, sent: bool) -> None:
+    def __init__(
+        self, message: str, *, sent: bool, fault: Fault = Fault.TARGET
+    ) -> None:
         super().__init__(message)
         self.sent = sent
+        self.fault = fault
 
 
 class Watch:
@@ -51,6 +57,11 @@ class Watch:
             self.limit = limit
             self.deadline = (trio.current_time() if now is None else now) + limit
 
+    @property
+    def worked(self) -> bool:
+        """True if the upstream may have seen the request."""
+        return self.name not in ("connect", "pool")
+
     def sweep(self, now: float) -> None:
         """Stop who waits if the time is over by ``now``."""
         if self.expired or (now < self.deadline and now < self.total_deadline):
@@ -71,7 +82,7 @@ class Watch:
             self.stop = scope.cancel
             yield
             return
-        raise UpstreamBroken(f"{self.name} took too long", sent=self.name != "connect")
+        raise UpstreamBroken(f"{self.name} took too long", sent=self.worked)
 
 
 class ScopedWatch(Watch):

@@ -107,7 +107,9 @@ def test_the_sdk_raises_for_an_error_in_a_stream():
 
     with client_of(body + failed, content_type="text/event-stream") as client:
         with client.messages.stream(**ASKED) as stream:
-            with pytest.raises(sdk.APIStatusError, match="idle timeout"):
+            with pytest.raises(
+                sdk.APIStatusError, match="provider 'p': sent nothing for 3 s"
+            ):
                 list(stream)
 
 

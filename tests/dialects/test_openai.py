@@ -387,7 +387,7 @@ def test_the_upstreams_own_refusal_is_relayed_as_it_is():
         (b'{"error":{"message":"m","code":"c","param":"p"}}', "m"),
         (b'{"error":"plain"}', "plain"),
         (b'{"object":"error","message":"vllm"}', "vllm"),
-        (b"<html>502</html>", ""),
+        (b"<html>502</html>", "a web page and no API error"),
     ],
 )
 def test_reads_the_message_of_an_upstream_error(body, message):

@@ -279,11 +279,11 @@ def test_the_gateways_own_error_is_one_to_the_sdk_and_to_the_documentation():
     assert told.startswith(b"event: error\n")
     flat = ResponseErrorEvent.model_validate_json(data)
     assert (flat.message, flat.code, flat.sequence_number) == (
-        "the upstream ended early",
+        "provider 'openai': the upstream ended early",
         "upstream_error",
         9,
     )
-    assert json.loads(data)["error"]["message"] == "the upstream ended early"
+    assert json.loads(data)["error"]["message"] == flat.message
 
 
 # A call.

@@ -153,7 +153,7 @@ async def test_each_httpx_time_limit_is_its_own_error():
             await client.get("/body")
         assert pool.open == 0
         async with client.stream("GET", "/body"):
-            with pytest.raises(httpx.ConnectTimeout):
+            with pytest.raises(httpx.PoolTimeout):
                 await client.get("/waits-for-a-slot")
             assert pool.waiting == 0
 

@@ -445,13 +445,13 @@ async def test_a_newcomer_does_not_overtake_who_waits(nursery):
     assert order == [b"waiting", b"newcomer"]
 
 
-async def test_waiting_for_a_slot_is_part_of_the_connect_phase():
+async def test_waiting_for_a_slot_is_a_phase_of_its_own_within_the_connect_limit():
     async with serving(silent) as server:
         with closing(Pool(server.url, max_connections=1)) as pool:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(call, pool)
                 await wait_all_tasks_blocked(0.005)
-                with pytest.raises(TooLate, match="connect"):
+                with pytest.raises(TooLate, match="pool"):
                     await call(pool, None, Timeouts(connect=0.02))
                 assert (pool.open, pool.waiting) == (1, 0)
                 nursery.cancel_scope.cancel()

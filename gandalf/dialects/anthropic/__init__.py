@@ -21,6 +21,7 @@ render_streams   and out of them
 from gandalf.dialects.anthropic.answers import read_answer as read_answer
 from gandalf.dialects.anthropic.calls import Call as Call
 from gandalf.dialects.anthropic.calls import read_call as read_call
+from gandalf.dialects.anthropic.errors import REFUSALS as REFUSALS
 from gandalf.dialects.anthropic.errors import error_body as error_body
 from gandalf.dialects.anthropic.errors import read_error as read_error
 from gandalf.dialects.anthropic.errors import stream_error as stream_error

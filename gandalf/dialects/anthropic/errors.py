@@ -7,12 +7,15 @@ stream as an event ``error``; ``details.error_code`` names the cause more closel
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
-from gandalf.dialects import sse
-from gandalf.dialects.base import UNREADABLE
+from gandalf.dialects import error_details, sse
 from gandalf.dialects.conversation import Failed
-from gandalf.domain.errors import GatewayError, UpstreamRefused
+from gandalf.dialects.error_details import ErrorDetails
+from gandalf.dialects.refusal_rules import Rule
+from gandalf.domain.errors import GatewayError, Refusal, UpstreamRefused
 
 _TYPES = {
     400: "invalid_request_error",
@@ -42,23 +45,25 @@ class ErrorDetail(msgspec.Struct):
     details: _Details | None = None
 
 
-class _ErrorView(msgspec.Struct):
-    error: ErrorDetail | str | None = None
-    message: str | None = None
+REFUSALS: tuple[Rule, ...] = (
+    # A 404 whose message is no more than "model: claude-x".
+    Rule(Refusal.MODEL, text=re.compile(r"^model: "), statuses=frozenset({404})),
+    # https://platform.claude.com/docs/en/api/errors: 401 is always about the key.
+    Rule(
+        Refusal.CREDENTIALS,
+        frozenset({"authentication_error"}),
+        statuses=frozenset({400, 401, 403}),
+    ),
+)
 
 
-_decode_error = msgspec.json.Decoder(_ErrorView).decode
-
-
-def read_error(body: bytes) -> tuple[str, str | None, str | None]:
-    """Return message, code and param of an upstream's error body; "" if unreadable."""
-    try:
-        view = _decode_error(body)
-    except UNREADABLE:
-        return "", None, None
-    if isinstance(view.error, ErrorDetail):
-        return view.error.message or "", _code(view.error), None
-    return view.error or view.message or "", None, None
+def read_error(body: bytes) -> ErrorDetails:
+    """Return the details of an upstream's error body; its type is a code."""
+    details = error_details.read_error(body)
+    if details.code is not None:
+        return details
+    kind = next((kind for kind in _STATUSES if kind in details.kinds), None)
+    return details._replace(code=kind)
 
 
 def failed_of(error: ErrorDetail) -> Failed:

@@ -19,6 +19,7 @@ from gandalf.dialects.converse.answers import parse_count as parse_count
 from gandalf.dialects.converse.answers import parse_embeddings as parse_embeddings
 from gandalf.dialects.converse.answers import read_answer as read_answer
 from gandalf.dialects.converse.blocks import NAME as NAME
+from gandalf.dialects.converse.errors import REFUSALS as REFUSALS
 from gandalf.dialects.converse.errors import read_error as read_error
 from gandalf.dialects.converse.requests import TREATMENTS as TREATMENTS
 from gandalf.dialects.converse.requests import (

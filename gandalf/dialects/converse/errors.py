@@ -1,30 +1,21 @@
 """Errors of Bedrock, in the body of a response.
 
 Source: https://docs.aws.amazon.com/bedrock/latest/userguide/
-troubleshooting-api-error-codes.html. What kind of error it is stands in a header,
-``x-amzn-errortype``; the body has no more than a message.
+troubleshooting-api-error-codes.html. The kind of error is in a header,
+``x-amzn-errortype``; the body has a message, and from other AWS services ``__type``.
 """
 
 from __future__ import annotations
 
-import msgspec
+from gandalf.dialects.error_details import read_error as read_error
+from gandalf.dialects.refusal_rules import Rule
+from gandalf.domain.errors import Refusal
 
-from gandalf.dialects.base import UNREADABLE
-
-
-class _ErrorView(msgspec.Struct):
-    message: str | None = None
-    # What stands in front of the service writes it so.
-    capital: str | None = msgspec.field(name="Message", default=None)
-
-
-_decode_error = msgspec.json.Decoder(_ErrorView).decode
-
-
-def read_error(body: bytes) -> tuple[str, str | None, str | None]:
-    """Return message, code and param of an upstream's error body; "" if unreadable."""
-    try:
-        view = _decode_error(body)
-    except UNREADABLE:
-        return "", None, None
-    return view.message or view.capital or "", None, None
+REFUSALS: tuple[Rule, ...] = (
+    # A 424: "The request failed due to an error while processing the model". Another
+    # target may do better; that the model cannot be used is not said of other requests.
+    Rule(Refusal.MODEL, frozenset({"modelerrorexception"})),
+    # A 429: the model is still being loaded.
+    Rule(Refusal.RATE_LIMIT, frozenset({"modelnotreadyexception"})),
+)
+"""Those of AWS itself are among the common ones: Bedrock serves other dialects too."""

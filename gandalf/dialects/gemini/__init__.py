@@ -43,6 +43,7 @@ from gandalf.dialects.gemini.embeddings import render_embeddings as render_embed
 from gandalf.dialects.gemini.embeddings import (
     render_embeddings_request as render_embeddings_request,
 )
+from gandalf.dialects.gemini.errors import REFUSALS as REFUSALS
 from gandalf.dialects.gemini.errors import error_body as error_body
 from gandalf.dialects.gemini.errors import read_error as read_error
 from gandalf.dialects.gemini.errors import stream_error as stream_error

@@ -8,6 +8,7 @@ go-genai's ``iterateResponseStream``, js-genai's ``processStreamResponse``).
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -15,7 +16,9 @@ import msgspec
 
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.conversation import Failed
-from gandalf.domain.errors import GatewayError, UpstreamRefused
+from gandalf.dialects.error_details import read_error as read_error
+from gandalf.dialects.refusal_rules import Rule
+from gandalf.domain.errors import GatewayError, Refusal, UpstreamRefused
 
 _TYPES = "type.googleapis.com/google.rpc."
 
@@ -38,48 +41,32 @@ _STATUS_WORDS = {
 }
 
 
-class _Violation(msgspec.Struct):
-    field: str = ""
-
-
-class _Detail(msgspec.Struct):
-    reason: str = ""
-    field_violations: list[_Violation] = msgspec.field(
-        name="fieldViolations", default=[]
-    )
+REFUSALS: tuple[Rule, ...] = (
+    # https://ai.google.dev/gemini-api/docs/troubleshooting: "models/x is not found for
+    # API version v1beta"; Vertex AI: "Publisher Model `projects/...` was not found".
+    Rule(
+        Refusal.MODEL,
+        text=re.compile(r"^models/\S+ is not found|^Publisher Model "),
+        statuses=frozenset({404}),
+    ),
+)
 
 
 class _Error(msgspec.Struct):
     code: int | None = None
-    message: str = ""
-    status: str | None = None
-    details: msgspec.Raw = msgspec.Raw(b"[]")
 
 
 class _ErrorView(msgspec.Struct):
     error: _Error | str | None = None
 
 
-_decode_error = msgspec.json.Decoder(_ErrorView | list[_ErrorView]).decode
-_decode_details = msgspec.json.Decoder(list[_Detail]).decode
-_NOT_READ = _Error()
-
-
-def read_error(body: bytes) -> tuple[str, str | None, str | None]:
-    """Return message, code and param of an upstream's error body; "" if unreadable.
-
-    The code is the reason that the error's details give, else its status word.
-    """
-    error = _error_in(body)
-    reason, param = _reason_and_param(error)
-    return error.message, reason or error.status, param
+_decode_error = msgspec.json.Decoder(_ErrorView).decode
 
 
 def failed_of(body: bytes) -> Failed:
     """Return what ``body``, an object with a member ``error``, tells."""
-    error = _error_in(body)
-    reason, _ = _reason_and_param(error)
-    return Failed(message=error.message, code=reason or error.status, status=error.code)
+    details = read_error(body)
+    return Failed(message=details.message, code=details.code, status=_status_in(body))
 
 
 def error_body(error: GatewayError) -> bytes:
@@ -121,23 +108,9 @@ def _details(error: GatewayError) -> list[dict[str, Any]]:
     return details
 
 
-def _error_in(body: bytes) -> _Error:
+def _status_in(body: bytes) -> int | None:
     try:
-        view = _decode_error(body)
+        error = _decode_error(body).error
     except UNREADABLE:
-        return _NOT_READ
-    # A stream that was asked for without alt=sse is a list, even if it is an error.
-    first = view if isinstance(view, _ErrorView) else next(iter(view), _ErrorView())
-    if isinstance(first.error, str):
-        return _Error(message=first.error)
-    return first.error or _NOT_READ
-
-
-def _reason_and_param(error: _Error) -> tuple[str | None, str | None]:
-    try:
-        details = _decode_details(error.details)
-    except UNREADABLE:
-        return None, None
-    reason = next((each.reason for each in details if each.reason), None)
-    fields = (each.field for detail in details for each in detail.field_violations)
-    return reason, next(fields, None) or None
+        return None
+    return error.code if isinstance(error, _Error) else None

@@ -35,6 +35,7 @@ from gandalf.dialects.ollama.embeddings import render_embeddings as render_embed
 from gandalf.dialects.ollama.embeddings import (
     render_embeddings_request as render_embeddings_request,
 )
+from gandalf.dialects.ollama.errors import REFUSALS as REFUSALS
 from gandalf.dialects.ollama.errors import error_body as error_body
 from gandalf.dialects.ollama.errors import read_error as read_error
 from gandalf.dialects.ollama.errors import stream_error as stream_error

@@ -9,31 +9,13 @@ from __future__ import annotations
 import msgspec
 
 from gandalf.dialects import ndjson
-from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.conversation import Failed
+from gandalf.dialects.error_details import read_error as read_error
+from gandalf.dialects.refusal_rules import Rule
 from gandalf.domain.errors import GatewayError, UpstreamRefused
 
-
-class _ErrorDetail(msgspec.Struct):
-    message: str = ""
-
-
-class _ErrorView(msgspec.Struct):
-    # A detail is what proxies in front of Ollama write, in OpenAI's manner.
-    error: _ErrorDetail | str | None = None
-
-
-_decode_error = msgspec.json.Decoder(_ErrorView).decode
-
-
-def read_error(body: bytes) -> tuple[str, str | None, str | None]:
-    """Return message, code and param of an upstream's error body; "" if unreadable."""
-    try:
-        error = _decode_error(body).error
-    except UNREADABLE:
-        return "", None, None
-    message = error.message if isinstance(error, _ErrorDetail) else error or ""
-    return message, None, None
+REFUSALS: tuple[Rule, ...] = ()
+"""Ollama tells no reasons: only its messages say them, as the common rules know."""
 
 
 def failed_in(error: msgspec.Raw) -> Failed | None:
@@ -41,7 +23,7 @@ def failed_in(error: msgspec.Raw) -> Failed | None:
     value = bytes(error)
     if value in (b"", b"null", b'""'):
         return None
-    return Failed(message=read_error(b'{"error":%b}' % value)[0])
+    return Failed(message=read_error(b'{"error":%b}' % value).message)
 
 
 def error_body(error: GatewayError) -> bytes:

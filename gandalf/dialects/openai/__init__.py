@@ -41,6 +41,7 @@ from gandalf.dialects.openai.embeddings import render_embeddings as render_embed
 from gandalf.dialects.openai.embeddings import (
     render_embeddings_request as render_embeddings_request,
 )
+from gandalf.dialects.openai.errors import REFUSALS as REFUSALS
 from gandalf.dialects.openai.errors import error_body as error_body
 from gandalf.dialects.openai.errors import read_error as read_error
 from gandalf.dialects.openai.errors import stream_error as stream_error

@@ -5,28 +5,26 @@ Source: https://platform.openai.com/docs/guides/error-codes.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from gandalf.dialects import sse
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.conversation import Failed
+from gandalf.dialects.error_details import read_error as read_error
+from gandalf.dialects.refusal_rules import Rule
 from gandalf.domain.errors import GatewayError, UpstreamRefused
+
+REFUSALS: tuple[Rule, ...] = ()
+"""OpenAI's own are among the common ones: most vendors repeat them."""
 
 
 class _ErrorDetail(msgspec.Struct):
-    message: str = ""
     type: str | None = None
-    code: str | int | None = None
-    param: str | None = None
     status_code: int | None = None
 
 
 class _ErrorView(msgspec.Struct):
     error: _ErrorDetail | str | None = None
-    message: str | None = None
-    detail: Any = None
 
 
 _decode_error = msgspec.json.Decoder(_ErrorView).decode
@@ -45,23 +43,12 @@ _STATUSES = {
 _TYPES = {"api_error": "server_error"}
 
 
-def read_error(body: bytes) -> tuple[str, str | None, str | None]:
-    """Return message, code and param of an upstream's error body; "" if unreadable."""
-    try:
-        view = _decode_error(body)
-    except UNREADABLE:
-        return "", None, None
-    if isinstance(view.error, _ErrorDetail):
-        code = view.error.code
-        return view.error.message, str(code) if code else None, view.error.param
-    return view.error or view.message or "", None, None
-
-
 def failed_of(error: bytes) -> Failed:
     """Return what ``error``, the value of a member ``error``, tells."""
     body = b'{"error":%b}' % error
-    message, code, _ = read_error(body)
-    return Failed(message=message, code=code, status=_status_of(body, code))
+    details = read_error(body)
+    code = details.code
+    return Failed(message=details.message, code=code, status=_status_of(body, code))
 
 
 def _status_of(body: bytes, code: str | None) -> int | None:
