@@ -88,7 +88,7 @@ bench: install $(if $(CAN_COMPILE),compiled) ## Measure the gateway beside the o
 docs: install ## Check that the pages and the code agree, and that links lead somewhere
 	$(BIN)/pytest -q tests/test_repository.py tests/test_config.py tests/telemetry/test_operations_page.py \
 		tests/dialects/test_reference.py tests/http/test_endpoints_page.py \
-		tests/providers/test_providers_page.py tests/http/admin/test_openapi.py
+		tests/providers/test_providers_page.py tests/http/admin/test_openapi.py tests/matrix
 
 dist: install ## Build the wheel, twice, and check that it holds the package and nothing else
 	$(BIN)/python .ci/check_wheel.py

@@ -1,0 +1,74 @@
+"""Runs one behaviour through the whole matrix."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import trio
+import trio.testing
+
+from .behaviours import Behaviour, Case, second
+from .checks import problems
+from .clients import CLIENTS
+from .formats import FORMATS
+from .gateway import World
+from .page import Place, Row, row_for
+
+
+class Result(NamedTuple):
+    """The findings about one behaviour."""
+
+    requests: int
+    places: set[str]
+    wrong: dict[str, list[str]]
+    """The disagreements with the page, by place."""
+    used: set[int]
+    """Lines of the rows that hold somewhere."""
+
+
+# Real seconds without any event before the virtual clock moves on, where the kernel may
+# let a connection wait.
+_PATIENCE = 0.02
+
+
+async def run(world: World, behaviour: Behaviour, rows: list[Row]) -> Result:
+    """Try ``behaviour`` at every place where it can occur."""
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, trio.testing.MockClock)
+    clock.autojump_threshold = _PATIENCE if behaviour.large else 0.0
+    places: set[str] = set()
+    wrong: dict[str, list[str]] = {}
+    used: set[int] = set()
+    count = 0
+    for form in FORMATS.values():
+        for streamed in (False, True):
+            case = Case(form, streamed)
+            reply = behaviour.reply(case)
+            if reply is None:
+                continue
+            for client in CLIENTS.values():
+                if behaviour.clients and client.name not in behaviour.clients:
+                    continue
+                place = Place(client.name, form.name, streamed)
+                places.add(str(place))
+                row = row_for(rows, place)
+                if row is None:
+                    wrong[str(place)] = ["the page has no row for it"]
+                    continue
+                used.add(row.line)
+                for two in (False, True):
+                    outcome = await world.ask(
+                        client,
+                        form,
+                        reply,
+                        second(case) if two else None,
+                        stream=streamed,
+                    )
+                    count += 1
+                    found = problems(
+                        behaviour, place, row, client, outcome, reply, two=two
+                    )
+                    targets = "two" if two else "one"
+                    for each in found:
+                        wrong.setdefault(str(place), []).append(f"{targets}: {each}")
+    return Result(count, places, wrong, used)
