@@ -108,6 +108,8 @@ def _altered(
     said = reply.said
     if said is None:
         return
+    # Some clients do not expect a byte order mark, so the gateway takes it out.
+    said = said.removeprefix(b"\xef\xbb\xbf")
     if seen.error is not None:
         events = client.events(body)
         body = b"".join(events[:-1])

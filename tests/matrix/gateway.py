@@ -8,9 +8,9 @@ budget or kept connection is left over from another. Time is virtual.
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from random import Random
 
@@ -73,7 +73,6 @@ class Received:
     """Whether the header section left before the body was known."""
     complete: bool = False
     """Whether HTTP's own end of the response has left."""
-    pieces: list[bytes] = field(default_factory=list)
 
     async def whole(self, status: int, fields: bytes, body: bytes) -> None:
         self.started = self.complete = True
@@ -130,17 +129,42 @@ class Outcome:
     """Why a target is avoided from now on, for those that are."""
 
 
-class World:
-    """A place where upstreams are scripted and requests are answered."""
+Deliver = Callable[[Gateway, bytes, bytes, bytes], Awaitable[Received]]
+"""Sends a request with a path, a query and a body to the gateway."""
 
-    def __init__(self, urls: dict[str, str], watches: Watches) -> None:
+
+async def in_memory(
+    gateway: Gateway, path: bytes, query: bytes, body: bytes
+) -> Received:
+    """Answer a request without a connection to the client."""
+    endpoint = find(b"POST", path)
+    assert endpoint is not None
+    received = Received()
+    with trio.CancelScope() as scope:
+        now = trio.current_time()
+        exchange = gateway.open(endpoint, {}, body, now, scope, query=query)
+        await gateway.answer(exchange, ExchangeResponder(exchange, received))
+    return received
+
+
+class World:
+    """A place where upstreams are scripted and requests are answered.
+
+    Args:
+        urls: Where the upstreams are.
+        watches: Keeps the time limits of attempts.
+        deliver: The way of a request to the gateway.
+    """
+
+    def __init__(
+        self, urls: dict[str, str], watches: Watches, deliver: Deliver
+    ) -> None:
         self._urls = urls
         self._watches = watches
+        self._deliver = deliver
         self.first: Reply | None = None
         """What the first target does."""
         self.second: Reply | None = None
-        self.asked = 0
-        """Requests that reached the first target's server."""
         self._provider = cache(self._make_provider)
 
     async def script(self, peer: Peer, *, second: bool) -> None:
@@ -229,27 +253,20 @@ class World:
             SelectTargets(routes, Random(1)),
             dispatch,
         ]
-        gateway = Gateway(Pipeline(stages))
         path, query, body = client.request(stream=stream)
-        endpoint = find(b"POST", path)
-        assert endpoint is not None
-        received = Received()
-        with trio.CancelScope() as scope:
-            exchange = gateway.open(
-                endpoint, {}, body, trio.current_time(), scope, query=query
-            )
-            await gateway.answer(exchange, ExchangeResponder(exchange, received))
+        gateway = Gateway(Pipeline(stages))
+        received = await self._deliver(gateway, path, query, body)
         recording.flush()
         [record] = journal.records
         return Outcome(received, record, _learned(breakers))
 
 
 @asynccontextmanager
-async def a_world() -> AsyncIterator[World]:
+async def a_world(deliver: Deliver = in_memory) -> AsyncIterator[World]:
     """Serve the upstreams, and keep the gateway's time limits."""
     watches = Watches()
     urls: dict[str, str] = {}
-    world = World(urls, watches)
+    world = World(urls, watches, deliver)
 
     async def first(peer: Peer) -> None:
         await world.script(peer, second=False)

@@ -148,7 +148,11 @@ def _(case: Case) -> Reply:
 @behaviour("403-moderation", upstreams=("openai",))
 def _(case: Case) -> Reply:
     metadata = {"reasons": ["violence"], "flagged_input": "hi", "provider_name": "x"}
-    error = {"code": 403, "message": f"{SAID}: flagged", "metadata": metadata}
+    error = {
+        "code": 403,
+        "message": f"{SAID}: your input was flagged",
+        "metadata": metadata,
+    }
     return case.whole({"error": error}, status=403)
 
 

@@ -40,7 +40,9 @@ def _good(status: int) -> None:
 def _empty(status: int) -> None:
     @behaviour(f"status-{status}")
     def _(case: Case) -> Reply:
-        return Reply(status=status, framing="none", content_type=None)
+        # A 204 has no length, a 205 has one of 0.
+        framing = "none" if status == 204 else "length"
+        return Reply(status=status, framing=framing, content_type=None)
 
 
 for each in GOOD:
