@@ -14,7 +14,8 @@ import sys
 from setuptools import Extension, setup
 
 COMPILED = """
-    actors/breakers actors/key_table actors/limiter actors/response_cache
+    actors/breakers actors/credentials_ejection actors/key_table actors/limiter
+    actors/rate_limit_waits actors/response_cache
     actors/retry_budget actors/routes actors/usage_journal actors/watches actors/window
     dialects/estimate dialects/json_object dialects/openai/answers
     dialects/openai/calls dialects/openai/operations dialects/openai/references

@@ -284,7 +284,7 @@ class _Gateway:
         metrics.open_connections.watch(lambda: self.counters.open_connections)
         metrics.config_version.watch(lambda: self.routes.current.version)
         metrics.watch_breakers(
-            lambda: [(h.target, h.state) for h in self.breakers.snapshot()]
+            lambda: [(h.target, h.state) for h in self.breakers.statistics()]
         )
         metrics.watch_credentials(
             lambda: [
@@ -361,7 +361,7 @@ class _Gateway:
 
     def target_health(self) -> tuple[TargetHealth, ...]:
         """Return the health of each target that was used so far."""
-        return self.breakers.snapshot()
+        return self.breakers.statistics()
 
     @property
     def reload_error(self) -> str:

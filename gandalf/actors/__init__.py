@@ -7,7 +7,9 @@ limiter        requests and tokens a minute, by key
 routes         aliases and the targets behind them
 credentials    clouds' tokens and keys, fetched ahead of time
 object_table   whose the files, batches and responses at the upstreams are
-breakers       which targets are left alone for a while
+breakers       circuit breakers: which targets are avoided for a while
+rate_limit_waits      what a target's 429s ask for, by client key
+credentials_ejection  providers that refuse the gateway's credentials
 retry_budget   how many second tries the traffic of the last seconds allows
 window         counts of the last seconds, for the two above
 response_cache answers that may be given again

@@ -110,6 +110,7 @@ def build_routes(config: Config) -> dict[str, Route]:
             route.cache_ttl_s,
             enabled,
             strict=route.strict,
+            fallback_on=route.fallback_on,
         )
         for route in config.routes
     }
@@ -156,9 +157,11 @@ def _route(
     providers: Mapping[str, ProviderConfig],
     *,
     strict: bool = False,
+    fallback_on: tuple[str, ...] = (),
 ) -> Route:
     route = Route(
         strict=strict,
+        fallback_on=fallback_on,
         alias=alias,
         targets=tuple(sorted(targets, key=lambda target: target.priority)),
         cache_ttl=float(cache_ttl_s) if cache_ttl_s else None,

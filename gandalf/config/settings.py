@@ -112,20 +112,26 @@ class Cache(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CircuitBreaker(msgspec.Struct, frozen=True, kw_only=True):
-    """When a target is left alone for a while. See docs/architecture.md."""
+    """When a target is avoided for a while. See docs/failover.md."""
 
     enabled: bool = True
-    """Whether targets that keep failing are left alone."""
-    error_threshold: Share = 0.30
-    """Share of weighted errors at which a breaker opens."""
-    min_samples: PositiveCount = 10
-    """Attempts in the window below which the share is not looked at."""
+    """Whether failures, rate limits and refused credentials are remembered between
+    requests. If not, every request tries its targets in order."""
+    error_threshold: Share = 0.50
+    """Share of failed attempts in the window at which a breaker opens."""
+    min_samples: PositiveCount = 20
+    """Attempts in the window below which the share is not looked at, and above which as
+    many failures in a row are needed."""
     consecutive_failures: Count = 5
-    """Failures in a row that open a breaker, however few attempts. 0: never."""
+    """Failures in a row that open a breaker while there are fewer than ``min_samples``
+    attempts in the window. 0: no row opens it."""
     window_seconds: Annotated[int, Meta(ge=1, le=60)] = 60
     """Seconds over which attempts are counted."""
     open_timeout: PositiveSeconds = 30.0
-    """How long an open breaker refuses before one attempt may probe the target."""
+    """The longest wait between two probes of an open target; the shortest is 1s."""
+    max_ejection: PositiveSeconds = 30.0
+    """The longest time for which a rate limit or refused credentials are respected
+    without asking again. A trickle of requests is sent meanwhile."""
 
 
 class Retries(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,8 +200,11 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of one attempt at an upstream, all separate. ``null``: no limit."""
 
-    connect: PositiveSeconds | None = 5.0
-    """To open a connection, TLS included."""
+    pool: PositiveSeconds | None = 5.0
+    """To wait for one of ``max_connections``."""
+    connect: PositiveSeconds | None = 2.0
+    """To open a connection, TLS included. A request that has another target tries to
+    connect to that as well after 250ms."""
     response_headers: PositiveSeconds | None = 60.0
     """From the request's last byte to the response's header section."""
     first_token: PositiveSeconds | None = 120.0
@@ -387,6 +396,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool = False
     """Refuse a request rather than drop or approximate any of it for a target that
     speaks another dialect. The request header ``x-gandalf-strict`` overrides it."""
+    fallback_on: tuple[Literal["context_length", "content_policy"], ...] = ()
+    """Refusals of a request after which the next target is tried all the same: the
+    prompt is too long for the model, or its content is refused. Other refusals (4xx) go
+    to the client at once."""
     targets: tuple[RouteTarget, ...]
     """At least one."""
 

@@ -32,5 +32,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds an answer stays in the response cache. None means the default."""
     strict: bool = False
     """Whether a request is refused rather than lose any of it in translation."""
+    fallback_on: tuple[str, ...] = ()
+    """Refusals (``Refusal`` values) after which the next target is tried."""
     version: str = ""
     """Changes whenever the route does, so that no stale answer is replayed."""

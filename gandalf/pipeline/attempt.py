@@ -418,7 +418,7 @@ class Sending:
         elif isinstance(error, UpstreamError):
             attempt.outcome = error.code
             attempt.reason = error.message[:200]
-            self.permit.failure(1.0, error.message)
+            self.permit.failure(error.fault, error.message, wait=error.retry_after)
         else:
             # Its client left or we are stopping: that says nothing of the upstream.
             attempt.outcome = str(exchange.end_reason)

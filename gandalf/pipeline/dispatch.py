@@ -1,4 +1,9 @@
-"""Sends the request to its targets in order until one answers."""
+"""Sends the request to its targets in order until one answers.
+
+The order: targets whose breaker admits the request, as SelectTargets has put them; then
+the avoided ones, the least bad first; then, within ``retries.max_attempts`` and the
+retry budget, those again that may recover. docs/failover.md describes it for operators.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +13,24 @@ from typing import NamedTuple
 
 import trio
 
-from gandalf.actors.breakers import Breakers
+from gandalf.actors.breakers import Avoidance, Breakers, Cause, Permit
 from gandalf.actors.retry_budget import RetryBudget
 from gandalf.actors.routes import RouteTable, Snapshot
 from gandalf.actors.watches import Watches
+from gandalf.actors.window import ANONYMOUS
 from gandalf.config import Config
 from gandalf.dialects.base import Call
 from gandalf.dialects.estimate import estimate_tokens
-from gandalf.domain.errors import BadRequest, Fault, UpstreamError, UpstreamUnavailable
+from gandalf.domain.errors import (
+    BadRequest,
+    CredentialsRefused,
+    Fault,
+    UpstreamError,
+    UpstreamRateLimited,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from gandalf.domain.routing import Target
 from gandalf.domain.usage import Attempt
 from gandalf.pipeline.attempt import Lane, Sending
@@ -23,6 +38,11 @@ from gandalf.pipeline.drains import Drains
 from gandalf.pipeline.exchange import Exchange, Reply
 from gandalf.pipeline.failure_policy import FailurePolicy, classify
 from gandalf.providers.base import Provider
+from gandalf.providers.watch import UpstreamBroken
+
+# Request bodies from this size on (some 60,000 tokens) may be slow for their size:
+# that a time limit passed says nothing of the target.
+LARGE_BODY = 256 * 1024
 
 # Lanes remembered; a request about a stored object may name a target of its own.
 MAX_LANES = 10_000
@@ -34,13 +54,33 @@ class _Failure(NamedTuple):
     policy: FailurePolicy
 
 
+class _Progress:
+    """The course of one exchange through its targets."""
+
+    __slots__ = ("call", "exchange", "failures", "impossible", "key")
+
+    def __init__(self, exchange: Exchange, call: Call) -> None:
+        identity = exchange.identity
+        self.exchange = exchange
+        self.call = call
+        self.key = ANONYMOUS if identity is None else identity.key_id
+        self.failures: list[_Failure] = []
+        self.impossible: BadRequest | None = None
+        """Why some target cannot be asked for it at all."""
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the request was sent and cannot be sent again: it is consumed."""
+        return bool(self.failures) and not self.call.replayable
+
+
 class Dispatch:
     """Tries targets until one has produced the first content of its answer.
 
     That content is the point of no return: before it the next target may be tried,
     after it the client has part of an answer and a failure can only end it. Each
-    target is asked once, in order; if all fail, those that may recover are asked again
-    after a pause, within ``retries.max_attempts`` and the retry budget.
+    target is asked once; if all fail, those that may recover are asked again after a
+    pause, within ``retries.max_attempts`` and the retry budget.
     """
 
     def __init__(
@@ -69,13 +109,13 @@ class Dispatch:
         exchange.dispatched_at = now = trio.current_time()
         self._retry_budget.note_request(now)
         snapshot = self._routes.current
-        failures: list[_Failure] = []
-        impossible: BadRequest | None = None
         call = exchange.call
         assert call is not None  # noqa: S101 - read_call comes before
+        progress = _Progress(exchange, call)
+        avoided: list[Lane] = []
         for target in exchange.targets:
-            if failures and not call.replayable:
-                break  # What it was sent is gone, and cannot be sent again.
+            if progress.stuck:
+                break
             lane = self._lane(snapshot, target)
             if lane is None:
                 # A reload has taken it away since the targets were chosen.
@@ -83,32 +123,27 @@ class Dispatch:
                 continue
             if exchange.operation == "count_tokens" and _must_guess(lane.provider):
                 return _guess(exchange, target)
-            sending = self._begin(exchange, call, lane)
-            if sending is None:
+            permit = self._breakers.admit(lane.name, progress.key)
+            if permit is None:
+                self._pass_over(progress, lane)
+                avoided.append(lane)
                 continue
-            try:
-                reply = await sending.run()
-            except BadRequest as error:
-                if not call.replayable:
-                    raise  # It was the rest of what this target was being sent.
-                # This target cannot be asked for it at all; another one may.
-                impossible = impossible or error
-                continue
+            reply = await self._send(progress, lane, permit)
             if reply is not None:
                 return reply
-            failures.append(self._judge(sending))
-        if call.replayable:
-            reply = await self._try_again(exchange, call, failures)
+        if avoided and not progress.stuck:
+            reply = await self._try_avoided(progress, avoided)
             if reply is not None:
                 return reply
-        if failures:
-            raise _worst(failures)
-        if impossible is not None:
-            raise impossible
-        wait = self._breakers.retry_after([target.name for target in exchange.targets])
-        raise UpstreamUnavailable(
-            "", "no target of this model may be tried now", retry_after=wait
-        )
+        if progress.failures and call.replayable:
+            reply = await self._try_again(progress)
+            if reply is not None:
+                return reply
+        if progress.failures:
+            raise _worst(progress.failures)
+        if progress.impossible is not None:
+            raise progress.impossible
+        raise self._nothing_tried(progress)
 
     def settle(self, exchange: Exchange) -> None:
         # Forgotten first: each holds the other, and only the collector would part them.
@@ -137,16 +172,31 @@ class Dispatch:
             )
         return lane
 
-    def _begin(self, exchange: Exchange, call: Call, lane: Lane) -> Sending | None:
-        """Return what sends to ``lane``; None if that is not to be tried now."""
-        permit = self._breakers.admit(lane.name)
-        if permit is None:
-            exchange.attempts.append(_skipped(exchange, lane.target, "breaker_open"))
-            return None
-        exchange.drains = lane.drains
-        return Sending(exchange, call, lane, permit, self._watches)
+    async def _send(
+        self, progress: _Progress, lane: Lane, permit: Permit
+    ) -> Reply | None:
+        """Send to ``lane``; return the reply, or None after noting why there is none.
 
-    def _judge(self, sending: Sending) -> _Failure:
+        Raises:
+            UpstreamError: No other target is to be tried.
+            BadRequest: The target cannot be asked for it, and what it was being sent
+                cannot be sent again.
+        """
+        exchange, call = progress.exchange, progress.call
+        exchange.drains = lane.drains
+        sending = Sending(exchange, call, lane, permit, self._watches)
+        try:
+            reply = await sending.run()
+        except BadRequest as error:
+            if not call.replayable:
+                raise
+            progress.impossible = progress.impossible or error
+            return None
+        if reply is None:
+            progress.failures.append(self._judge(progress, sending))
+        return reply
+
+    def _judge(self, progress: _Progress, sending: Sending) -> _Failure:
         """Return what has become of ``sending``, and let the breaker know.
 
         Raises:
@@ -156,24 +206,28 @@ class Dispatch:
         # part them.
         error, sending.error = sending.error, None
         assert error is not None  # noqa: S101 - it has no reply
-        target, policy = sending.lane.target, classify(error)
-        sending.permit.failure(policy.weight, error.message)
-        self._bench(target, policy, error)
+        policy = classify(error)
+        if _falls_back(progress.exchange, error):
+            policy = policy._replace(failover=True)
+        cause = error.__cause__
+        sending.permit.failure(
+            _fault(error, progress.call),
+            error.detail,
+            wait=error.retry_after,
+            sent=not isinstance(cause, UpstreamBroken) or cause.sent,
+        )
         sending.attempt.decision = "failover" if policy.failover else "give_up"
         if not policy.failover:
             raise error
         return _Failure(sending, error, policy)
 
-    def _bench(
-        self, target: Target, policy: FailurePolicy, error: UpstreamError
-    ) -> None:
-        if policy.bench <= 0:
-            return
-        if policy.fault is Fault.CREDENTIALS:
-            # The key is the provider's, so its other models would fail as well.
-            self._breakers.bench_provider(target.provider, policy.bench, error.message)
-        else:
-            self._breakers.bench(target.name, policy.bench, error.message)
+    def _pass_over(self, progress: _Progress, lane: Lane) -> None:
+        """Put on the record that ``lane`` is avoided, and why."""
+        avoidance = self._breakers.avoidance(lane.name, progress.key)
+        attempt = _skipped(progress.exchange, lane.target, _outcome(avoidance))
+        if avoidance is not None:
+            attempt.reason = avoidance.reason[:200]
+        progress.exchange.attempts.append(attempt)
 
     def _drains_of(self, provider: Provider) -> Drains:
         disconnect = provider.on_client_disconnect
@@ -184,12 +238,32 @@ class Dispatch:
             drains = self._drains[provider.name] = Drains(disconnect)
         return drains
 
-    # All targets have failed once.
+    # No target of first choice has answered.
 
-    async def _try_again(
-        self, exchange: Exchange, call: Call, failures: list[_Failure]
+    async def _try_avoided(
+        self, progress: _Progress, avoided: list[Lane]
     ) -> Reply | None:
+        """Send to the ``avoided`` targets all the same, the least bad first."""
+        breakers = self._breakers
+        lanes = {lane.name: lane for lane in avoided}
+        # A retry at a target that is well promises more than one that is dead.
+        others = bool(progress.failures)
+        for name in breakers.least_bad(tuple(lanes)):
+            if progress.stuck:
+                break
+            if others and breakers.is_dead(name):
+                continue
+            permit = breakers.admit_last(name, progress.key)
+            if permit is not None:
+                reply = await self._send(progress, lanes[name], permit)
+                if reply is not None:
+                    return reply
+        return None
+
+    async def _try_again(self, progress: _Progress) -> Reply | None:
+        """Send again to those targets that may recover, the soonest first."""
         settings = self._current().retries
+        failures = progress.failures
         pending = [failure for failure in failures if failure.policy.retry]
         delay = settings.base_delay
         while pending and len(failures) < settings.max_attempts:
@@ -200,17 +274,74 @@ class Dispatch:
             again.sending.attempt.decision = "retry"
             await trio.sleep(pause)
             pending.remove(again)
-            sending = self._begin(exchange, call, again.sending.lane)
-            if sending is not None:
-                reply = await sending.run()
+            lane = again.sending.lane
+            permit = self._admit_again(lane.name, progress.key)
+            if permit is not None:
+                count = len(failures)
+                reply = await self._send(progress, lane, permit)
                 if reply is not None:
                     return reply
-                failure = self._judge(sending)
-                failures.append(failure)
-                if failure.policy.retry:
-                    pending.append(failure)
+                pending += [each for each in failures[count:] if each.policy.retry]
             delay = min(delay * 2, settings.max_delay)
         return None
+
+    def _admit_again(self, name: str, key: str) -> Permit | None:
+        breakers = self._breakers
+        permit = breakers.admit(name, key, retry=True)
+        if permit is None:
+            permit = breakers.admit_last(name, key, retry=True)
+        return permit
+
+    def _nothing_tried(self, progress: _Progress) -> UpstreamError:
+        """Return the error of a request that no target was asked for."""
+        waits: list[tuple[Target, Avoidance]] = []
+        for target in progress.exchange.targets:
+            avoidance = self._breakers.avoidance(target.name, progress.key)
+            if avoidance is not None:
+                waits.append((target, avoidance))
+        if not waits:
+            return UpstreamUnavailable("", "no target of this model may be tried now")
+        target, soonest = min(waits, key=lambda each: each[1].wait)
+        name, wait = target.provider, soonest.wait
+        if all(each.cause is Cause.RATE_LIMIT for _, each in waits):
+            return UpstreamRateLimited.waiting(name, wait)
+        if all(each.cause is Cause.CREDENTIALS for _, each in waits):
+            return CredentialsRefused(name, retry_after=wait, detail=soonest.reason)
+        return UpstreamUnavailable(
+            "",
+            "no target of this model may be tried now: they keep failing",
+            retry_after=wait,
+        )
+
+
+def _falls_back(exchange: Exchange, error: UpstreamError) -> bool:
+    """Whether the route wants the next target tried after this refusal."""
+    route = exchange.route
+    return (
+        route is not None
+        and bool(route.fallback_on)
+        and isinstance(error, UpstreamRefused)
+        and error.refusal in route.fallback_on
+    )
+
+
+def _fault(error: UpstreamError, call: Call) -> Fault:
+    """Return the party at fault, as far as the request's size does not excuse it."""
+    if (
+        isinstance(error, UpstreamTimeout)
+        and error.phase not in ("connect", "pool")
+        and len(call.body) >= LARGE_BODY
+    ):
+        return Fault.REQUEST
+    return error.fault
+
+
+def _outcome(avoidance: Avoidance | None) -> str:
+    if avoidance is None or avoidance.cause is Cause.FAILURES:
+        return "breaker_open"
+    if avoidance.cause is Cause.RATE_LIMIT:
+        return "rate_limited"
+    return "credentials_refused"
 
 
 def _must_guess(provider: Provider) -> bool:

@@ -41,10 +41,6 @@ from gandalf.pipeline.retry_after import read_retry_after
 from gandalf.providers.base import Headers, Provider
 from gandalf.telemetry.redaction import redact
 
-# Seconds without a single try after a provider said that our key is no good. Long
-# enough not to hammer it, short enough that a mended key is back soon.
-DEAD_KEY_BENCH = 30.0
-
 # Status of a refusal that came inside an answer, or with a 5xx.
 _REFUSED = 400
 # The reason that a status stands for where the body tells none.
@@ -65,25 +61,16 @@ class FailurePolicy(NamedTuple):
     fault: Fault
     """The party at fault: the breakers count ``TARGET``, wait for ``RATE_LIMIT`` and
     take out the provider for ``CREDENTIALS``; the others say nothing of the target."""
-    weight: float = 0.0
-    """Share of a failure that it counts in the target's breaker."""
-    bench: float = 0.0
-    """Seconds for which the target is not to be tried at all."""
 
 
 def classify(error: UpstreamError) -> FailurePolicy:
     """Return the consequences of ``error``; the module's table is the contract."""
     fault = error.fault
     if fault is Fault.TARGET:
-        if isinstance(error, UpstreamTimeout):
-            return FailurePolicy(True, retry=False, fault=fault, weight=1.5)
-        bench = error.retry_after or 0.0
-        return FailurePolicy(True, retry=True, fault=fault, weight=1.0, bench=bench)
+        again = not isinstance(error, UpstreamTimeout)
+        return FailurePolicy(failover=True, retry=again, fault=fault)
     if fault is Fault.RATE_LIMIT:
-        bench = error.retry_after or 0.0
-        return FailurePolicy(True, retry=True, fault=fault, weight=0.5, bench=bench)
-    if fault is Fault.CREDENTIALS:
-        return FailurePolicy(True, retry=False, fault=fault, bench=DEAD_KEY_BENCH)
+        return FailurePolicy(failover=True, retry=True, fault=fault)
     if isinstance(error, UpstreamRefused):
         return FailurePolicy(error.failover, retry=False, fault=fault)
     return FailurePolicy(True, retry=False, fault=fault)

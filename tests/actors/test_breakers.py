@@ -11,14 +11,25 @@ from hypothesis.stateful import (
     rule,
 )
 
-from gandalf.actors.breakers import MAX_BENCH, Breakers, BreakerState, TargetHealth
+from gandalf.actors.breakers import (
+    LAST_RESORT_RATE,
+    LAST_RESORT_SECONDS,
+    Breakers,
+    BreakerState,
+    Cause,
+    TargetHealth,
+)
+from gandalf.actors.rate_limit_waits import MAX_IN_A_ROW
 from gandalf.config import CircuitBreaker
+from gandalf.domain.errors import Fault
 
 from .clock import Clock
 
 T = "openai-eu/gpt-4o"
 OTHER = "azure/gpt-4o"
-BY_SHARE = CircuitBreaker(consecutive_failures=0)
+BY_SHARE = CircuitBreaker(consecutive_failures=0, min_samples=10, error_threshold=0.3)
+
+BY_ROW = CircuitBreaker()
 
 
 class Changes(list):
@@ -35,22 +46,32 @@ def breakers_with(settings=BY_SHARE):
 
 
 def state_of(breakers, target=T):
-    return {health.target: str(health.state) for health in breakers.snapshot()}[target]
+    return {health.target: str(health.state) for health in breakers.statistics()}[
+        target
+    ]
 
 
-def succeed(breakers, times=1):
+def succeed(breakers, times=1, key="k", target=T):
     for _ in range(times):
-        breakers.admit(T).success()
+        permit = breakers.admit(target, key)
+        permit.begun()
+        permit.success()
 
 
-def fail(breakers, times=1, weight=1.0):
+def fail(breakers, times=1, key="k", **how):
     for _ in range(times):
-        breakers.admit(T).failure(weight, "upstream_500")
+        breakers.admit(T, key).failure(Fault.TARGET, "upstream_500", **how)
 
 
-def opened(settings=BY_SHARE):
+def limit(breakers, times=1, key="k", wait=5.0):
+    for _ in range(times):
+        permit = breakers.admit(T, key) or breakers.admit_last(T, key)
+        permit.failure(Fault.RATE_LIMIT, "slow down", wait=wait)
+
+
+def opened(settings=BY_ROW):
     breakers, clock, changes = breakers_with(settings)
-    fail(breakers, 10)
+    fail(breakers, 5)
     assert state_of(breakers) == "open"
     changes.clear()
     return breakers, clock, changes
@@ -58,8 +79,8 @@ def opened(settings=BY_SHARE):
 
 def half_opened():
     breakers, clock, changes = opened()
-    clock.advance(30)
-    probe = breakers.admit(T)
+    clock.advance(1)
+    probe = breakers.admit(T, "k")
     assert probe is not None
     return breakers, clock, changes, probe
 
@@ -95,6 +116,17 @@ def test_failures_in_a_row_open_below_min_samples():
     assert breakers.admit(T) is None
 
 
+def test_a_busy_target_needs_more_failures_in_a_row():
+    breakers, _, _ = breakers_with(CircuitBreaker())
+    succeed(breakers, 1000)
+
+    fail(breakers, 19)
+    assert state_of(breakers) == "closed"
+    fail(breakers)
+
+    assert state_of(breakers) == "open"
+
+
 def test_a_success_breaks_the_row():
     breakers, _, _ = breakers_with(CircuitBreaker(error_threshold=1.0))
     for _ in range(5):
@@ -103,22 +135,52 @@ def test_a_success_breaks_the_row():
     assert state_of(breakers) == "closed"
 
 
-def test_light_failures_are_not_a_row_but_have_their_share():
+def test_a_requests_own_retry_is_no_further_failure():
     breakers, _, _ = breakers_with(CircuitBreaker())
-    fail(breakers, 9, weight=0.5)
+    fail(breakers, 4)
+
+    for _ in range(10):
+        breakers.admit(T, "k", retry=True).failure(Fault.TARGET, "again")
+
     assert state_of(breakers) == "closed"
 
-    fail(breakers, 1, weight=0.5)
+
+# Several client keys.
+
+
+def test_a_row_of_one_caller_does_not_open_for_another_one():
+    breakers, _, _ = breakers_with(CircuitBreaker())
+    succeed(breakers, 1, key="other")
+
+    fail(breakers, 15)
+    assert state_of(breakers) == "closed"
+    fail(breakers, 1, key="other")
 
     assert state_of(breakers) == "open"
 
 
-def test_a_timeout_weighs_more_than_an_error():
-    for weight, state in ((1.0, "closed"), (1.5, "open")):
-        breakers, _, _ = breakers_with()
-        succeed(breakers, 8)
-        fail(breakers, 2, weight=weight)
-        assert state_of(breakers) == state
+def test_the_share_must_be_reached_without_the_caller_that_fails_most():
+    breakers, _, _ = breakers_with()
+    for _ in range(500):
+        succeed(breakers, 1, key="well")
+        fail(breakers, 1, key="slow")
+    assert state_of(breakers) == "closed"
+
+    fail(breakers, 214, key="well")
+    assert state_of(breakers) == "closed"
+    fail(breakers, 1, key="well")
+
+    assert state_of(breakers) == "open"
+
+
+def test_failures_to_connect_count_whoever_asked():
+    breakers, _, _ = breakers_with(CircuitBreaker())
+    succeed(breakers, 1, key="other")
+
+    fail(breakers, 5, sent=False)
+
+    assert state_of(breakers) == "open"
+    assert breakers.unreachable() == [T]
 
 
 def test_what_is_older_than_the_window_does_not_count():
@@ -131,15 +193,15 @@ def test_what_is_older_than_the_window_does_not_count():
     assert state_of(breakers) == "closed"
 
 
-@pytest.mark.parametrize("report", ["release", "failure without weight"])
-def test_what_the_target_is_not_to_blame_for_leaves_no_trace(report):
+@pytest.mark.parametrize("fault", [None, Fault.REQUEST, Fault.GATEWAY])
+def test_what_the_target_is_not_to_blame_for_leaves_no_trace(fault):
     breakers, _, _ = breakers_with()
     for _ in range(100):
         permit = breakers.admit(T)
-        if report == "release":
+        if fault is None:
             permit.release()
         else:
-            permit.failure(0.0)
+            permit.failure(fault, "not the target's")
     fail(breakers, 9)
     assert state_of(breakers) == "closed"
 
@@ -154,10 +216,13 @@ def test_targets_do_not_share_a_breaker():
     assert breakers.admit(OTHER) is not None
 
 
-def test_a_disabled_breaker_never_opens():
+@pytest.mark.parametrize("fault", list(Fault))
+def test_disabled_breakers_remember_nothing(fault):
     breakers, _, _ = breakers_with(CircuitBreaker(enabled=False))
-    fail(breakers, 100)
-    assert state_of(breakers) == "closed"
+    for _ in range(100):
+        breakers.admit(T).failure(fault, "whatever", wait=60.0)
+    assert breakers.statistics()[0].cause is None
+    assert breakers.admit("openai-eu/another") is not None
 
 
 # Permits.
@@ -168,8 +233,8 @@ def test_only_the_first_report_of_a_permit_counts():
     permits = [breakers.admit(T) for _ in range(10)]
     for permit in permits:
         permit.release()
-        permit.failure(1.0)
-        permit.failure(1.0)
+        permit.failure(Fault.TARGET)
+        permit.failure(Fault.CREDENTIALS)
         permit.success()
     assert state_of(breakers) == "closed"
     fail(breakers, 9)
@@ -180,23 +245,24 @@ def test_reports_from_before_the_opening_change_nothing():
     breakers, clock, _ = breakers_with()
     late = [breakers.admit(T) for _ in range(3)]
     fail(breakers, 10)
-    until = breakers.snapshot()[0].until
-    clock.advance(10)
+    until = breakers.statistics()[0].until
+    clock.advance(0.5)
 
-    late[0].failure(1.0)
+    late[0].failure(Fault.TARGET)
+    late[1].begun()
     late[1].success()
     late[2].release()
 
-    assert breakers.snapshot()[0].until == until
+    assert breakers.statistics()[0].until == until
     assert state_of(breakers) == "open"
 
 
 # Half open.
 
 
-def test_one_probe_is_admitted_when_the_time_is_over():
+def test_one_probe_is_admitted_a_second_after_opening():
     breakers, clock, changes = opened()
-    clock.advance(29.9)
+    clock.advance(0.9)
     assert breakers.admit(T) is None
     clock.advance(0.1)
 
@@ -205,36 +271,52 @@ def test_one_probe_is_admitted_when_the_time_is_over():
     assert changes == [(T, "open", "half_open")]
 
 
-def test_the_probes_success_closes_with_a_clean_slate():
+def test_a_requests_own_retry_is_no_probe():
+    breakers, clock, _ = opened()
+    clock.advance(1)
+
+    assert breakers.admit(T, "k", retry=True) is None
+    assert breakers.admit(T, "k") is not None
+
+
+def test_one_success_closes_what_a_row_has_opened_with_a_clean_slate():
     breakers, _, changes, probe = half_opened()
 
     probe.success()
 
     assert changes[-1] == (T, "half_open", "closed")
-    fail(breakers, 9)
+    fail(breakers, 4)
     assert state_of(breakers) == "closed"
 
 
-def test_the_probes_success_ends_a_row_of_failures():
-    breakers, clock, _ = breakers_with(CircuitBreaker())
-    fail(breakers, 5)
-    clock.advance(30)
+def test_three_successes_in_a_row_close_what_a_share_has_opened():
+    breakers, clock, _ = breakers_with()
+    succeed(breakers, 6)
+    fail(breakers, 4)
+    assert state_of(breakers) == "open"
+    clock.advance(1)
+    succeed(breakers, 2)
+    fail(breakers)
+    clock.advance(1)
+
+    succeed(breakers, 2)
+    assert state_of(breakers) == "half_open"
     succeed(breakers)
 
-    fail(breakers, 4)
-
     assert state_of(breakers) == "closed"
 
 
-def test_the_probes_failure_opens_again_for_as_long():
+@pytest.mark.parametrize(("cost", "wait"), [(0.01, 1.0), (0.5, 5.0), (60.0, 30.0)])
+def test_the_next_probe_comes_after_ten_times_the_cost_of_the_failed_one(cost, wait):
     breakers, clock, changes, probe = half_opened()
+    clock.advance(cost)
 
-    probe.failure(0.5, "upstream_429")
+    probe.failure(Fault.TARGET, "upstream_500")
 
     assert changes[-1] == (T, "half_open", "open")
-    clock.advance(29.9)
+    clock.advance(wait - 0.01)
     assert breakers.admit(T) is None
-    clock.advance(0.1)
+    clock.advance(0.01)
     assert breakers.admit(T) is not None
 
 
@@ -258,8 +340,9 @@ def test_an_old_permit_cannot_speak_for_the_probe():
     clock.advance(30)
     breakers.admit(T)
 
+    old[0].begun()
     old[0].success()
-    old[1].failure(1.0)
+    old[1].failure(Fault.TARGET)
     old[2].release()
 
     assert state_of(breakers) == "half_open"
@@ -287,20 +370,18 @@ def test_a_probe_that_has_begun_to_stream_lets_the_others_in():
 def test_the_end_of_a_stream_counts_although_its_beginning_closed_the_breaker(end):
     breakers, _, _, probe = half_opened()
     probe.begun()
-    fail(breakers, 9)
+    fail(breakers, 4)
 
     if end == "cut":
-        probe.failure(1.0)
+        probe.failure(Fault.TARGET)
     else:
         probe.success()
 
-    # The tenth sample, and 9 or 10 failures among them: open either way. Without
-    # the stream's end there would be nine, too few to judge by.
-    state = state_of(breakers)
-    assert state == ("open" if end == "cut" else "closed")
+    # The fifth failure in a row, or the end of the row.
+    assert state_of(breakers) == ("open" if end == "cut" else "closed")
     if end == "complete":
-        fail(breakers)
-        assert state_of(breakers) == "open"
+        fail(breakers, 4)
+        assert state_of(breakers) == "closed"
 
 
 def test_begun_means_nothing_for_a_permit_that_is_no_probe():
@@ -308,7 +389,7 @@ def test_begun_means_nothing_for_a_permit_that_is_no_probe():
     permit = breakers.admit(T)
     permit.begun()
     fail(breakers, 9)
-    permit.failure(1.0)
+    permit.failure(Fault.TARGET)
     assert state_of(breakers) == "open"
 
     permit.begun()
@@ -316,126 +397,261 @@ def test_begun_means_nothing_for_a_permit_that_is_no_probe():
     assert state_of(breakers) == "open"
 
 
-# Benches.
+# The last resort.
 
 
-def test_a_benched_target_is_left_alone_until_then():
-    breakers, clock, changes = breakers_with()
-
-    breakers.bench(T, 5, "retry-after")
-
-    assert changes == [(T, "closed", "open")]
-    clock.advance(4.9)
-    assert breakers.admit(T) is None
-    clock.advance(0.1)
-    assert breakers.admit(T) is not None
-
-
-@pytest.mark.parametrize("order", [(5, 50), (50, 5)])
-def test_the_later_of_two_deadlines_wins(order):
-    breakers, clock, changes = breakers_with()
-
-    for duration in order:
-        breakers.bench(T, duration, f"for {duration}")
-
-    assert breakers.snapshot()[0].until == clock() + 50
-    assert breakers.snapshot()[0].reason == "for 50"
-    assert len(changes) == 1
-
-
-def test_a_bench_does_not_shorten_what_failures_have_opened():
+def test_an_open_target_is_sent_what_no_other_can_serve_at_a_bounded_rate():
     breakers, clock, _ = opened()
-    breakers.bench(T, 1, "retry-after")
-    clock.advance(29)
-    assert breakers.admit(T) is None
+    permits = [breakers.admit_last(T, "k") for _ in range(1000)]
+    assert sum(p is not None for p in permits) == LAST_RESORT_RATE * LAST_RESORT_SECONDS
+
+    clock.advance(LAST_RESORT_SECONDS)
+
+    assert breakers.admit_last(T, "k") is not None
 
 
-def test_a_bench_holds_although_breakers_are_disabled():
-    breakers, clock, _ = breakers_with(CircuitBreaker(enabled=False))
-    breakers.bench(T, 5, "retry-after")
-    assert breakers.admit(T) is None
+def test_successes_of_the_last_resort_lift_its_bound_and_make_a_probe_due():
+    breakers, _, _ = opened()
+    served = breakers.admit_last(T, "k")
+    while breakers.admit_last(T, "k") is not None:
+        pass
+
+    served.success()
+
+    assert breakers.admit_last(T, "k") is not None
+    assert state_of(breakers) == "open"
+    assert breakers.admit(T, "k") is not None
+
+
+def test_open_targets_are_ordered_by_their_share_of_failures():
+    breakers, _, _ = opened()
+    for target, successes in ((OTHER, 10), ("third/m", 2)):
+        succeed(breakers, successes, target=target)
+        for _ in range(20 if successes == 10 else 5):
+            permit = breakers.admit(target, "k")
+            if permit is not None:
+                permit.failure(Fault.TARGET)
+
+    assert breakers.least_bad([T, "third/m", OTHER]) == [OTHER, "third/m", T]
+    assert breakers.is_dead(T)
+    assert not breakers.is_dead(OTHER)
+
+
+def test_a_target_that_can_be_connected_to_again_is_probed_at_once():
+    breakers, clock, _ = breakers_with(CircuitBreaker())
+    fail(breakers, 5, sent=False)
     clock.advance(5)
+    assert breakers.admit(T, "k") is None
 
-    breakers.admit(T).failure(1.0)
+    breakers.reachable(T)
 
-    # No failure opens a disabled breaker, not even the probe's.
-    assert breakers.admit(T) is not None
+    assert breakers.unreachable() == []
+    assert breakers.admit(T, "k") is not None
 
 
-@pytest.mark.parametrize("duration", [0.0, -1.0])
-def test_a_bench_of_no_length_is_none(duration):
+def test_an_unreachable_target_that_nothing_tells_of_is_probed_in_the_end():
+    breakers, clock, _ = breakers_with(CircuitBreaker())
+    fail(breakers, 5, sent=False)
+    clock.advance(30)
+    assert breakers.admit(T, "k") is not None
+
+
+# Rate limits.
+
+
+def test_a_429_binds_its_own_key_for_as_long_as_it_says():
+    breakers, clock, changes = breakers_with()
+
+    limit(breakers, wait=0.9)
+
+    assert breakers.admit(T, "k") is None
+    assert breakers.admit(T, "other") is not None
+    clock.advance(0.9)
+    assert breakers.admit(T, "k") is not None
+    assert changes == []
+
+
+def test_two_keys_that_are_limited_bind_everyone():
     breakers, _, _ = breakers_with()
-    breakers.bench(T, duration, "retry-after")
-    assert breakers.admit(T) is not None
+    limit(breakers, key="one")
+    limit(breakers, key="two")
+
+    assert breakers.admit(T, "three") is None
+    assert breakers.avoidance(T, "three").cause is Cause.RATE_LIMIT
 
 
-def test_a_bench_is_probed_after_an_hour_however_long_it_was_meant():
+def test_a_success_ends_the_wait():
     breakers, clock, _ = breakers_with()
-    breakers.bench(T, float("inf"), "retry-after")
-    clock.advance(MAX_BENCH)
-    assert breakers.admit(T) is not None
+    limit(breakers, key="one", wait=30.0)
+    limit(breakers, key="two", wait=30.0)
+    clock.advance(1)
+
+    succeed(breakers, 1, key="one")
+
+    assert breakers.admit(T, "one") is not None
+    assert breakers.admit(T, "three") is not None
+    assert breakers.admit(T, "two") is None
 
 
-def test_benching_a_provider_benches_its_targets_and_no_others():
+def test_a_wait_is_bounded_and_does_not_grow():
+    breakers, clock, _ = breakers_with()
+    for _ in range(10):
+        limit(breakers, wait=3600.0)
+        assert breakers.statistics()[0].until == clock() + 30
+        clock.advance(30)
+    assert breakers.admit(T, "k") is not None
+
+
+def test_one_request_a_second_is_sent_in_spite_of_a_wait():
+    breakers, clock, _ = breakers_with()
+    limit(breakers, 2, wait=30.0)
+    sent = 0
+    for _ in range(100):
+        clock.advance(0.1)
+        permit = breakers.admit(T, "k") or breakers.admit_last(T, "k")
+        if permit is not None:
+            sent += 1
+            permit.failure(Fault.RATE_LIMIT, "slow down", wait=30.0)
+    assert sent == pytest.approx(10, abs=1)
+
+
+def test_a_busy_target_must_limit_many_in_a_row_before_it_is_left_alone():
     breakers, _, _ = breakers_with()
-    for target in ("openai/a", "openai/b", "openai-eu/a"):
-        breakers.admit(target).success()
+    succeed(breakers, 1000)
 
-    breakers.bench_provider("openai", 30, "its key is refused")
+    limit(breakers, MAX_IN_A_ROW - 1)
+    assert breakers.admit_last(T, "k") is not None
+    limit(breakers, 1)
+
+    assert breakers.admit_last(T, "k") is None
+
+
+def test_a_rate_limit_neither_opens_nor_closes_a_breaker():
+    breakers, clock, _ = opened()
+    clock.advance(1)
+
+    limit(breakers)
+
+    assert state_of(breakers) == "half_open"
+
+
+# Credentials.
+
+
+def test_refused_credentials_take_out_the_provider_and_no_other():
+    breakers, clock, _ = breakers_with()
+    for target in ("openai/a", "openai/b", "openai-eu/a"):
+        succeed(breakers, 1, target=target)
+
+    breakers.admit("openai/a").failure(Fault.CREDENTIALS, "key revoked")
 
     assert breakers.admit("openai/a") is None
     assert breakers.admit("openai/b") is None
+    assert breakers.admit("openai/never-used") is None
     assert breakers.admit("openai-eu/a") is not None
+    assert breakers.avoidance("openai/b").reason == "key revoked"
+    clock.advance(30)
+    assert breakers.admit("openai/b") is not None
+
+
+def test_the_trickle_finds_the_credentials_accepted_again():
+    breakers, clock, _ = breakers_with()
+    for _ in range(3):
+        (breakers.admit(T) or breakers.admit_last(T)).failure(Fault.CREDENTIALS, "no")
+        if breakers.admit_last(T) is None:
+            break
+    clock.advance(1)
+
+    succeed(breakers)
+
+    assert breakers.admit(T) is not None
+    assert breakers.statistics()[0].cause is None
+
+
+def test_a_key_that_another_model_accepts_takes_out_the_refused_model_only():
+    breakers, clock, _ = breakers_with()
+    breakers.admit("openai/closed").failure(Fault.CREDENTIALS, "not for this model")
+    clock.advance(1)
+
+    succeed(breakers, 1, target="openai/open")
+
+    assert breakers.admit("openai/another") is not None
+    assert breakers.admit("openai/closed") is None
+
+
+def test_refused_credentials_are_one_log_line(caplog):
+    caplog.set_level(logging.INFO, "gandalf.breakers")
+    breakers, _, _ = breakers_with()
+    permits = [breakers.admit("openai/a") for _ in range(5)]
+    for permit in permits:
+        permit.failure(Fault.CREDENTIALS, "key revoked")
+
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 1
+    assert told[0].startswith("provider openai: avoided for up to 30s, openai/a")
+    assert told[0].endswith("refused the credentials: key revoked")
 
 
 def test_retry_after_is_the_wait_for_the_first_of_the_targets():
     breakers, clock, _ = breakers_with()
-    breakers.bench(T, 20, "x")
-    breakers.bench(OTHER, 7, "x")
-    assert breakers.retry_after([T, OTHER]) == 7
-    assert breakers.retry_after([T, OTHER, "never/used"]) == 0
+    limit(breakers, wait=20.0)
+    breakers.admit(OTHER, "k").failure(Fault.RATE_LIMIT, "slow down", wait=7.0)
+    assert breakers.retry_after([T, OTHER], "k") == 7
+    assert breakers.retry_after([T, OTHER, "never/used"], "k") == 0
     clock.advance(7)
 
-    assert breakers.retry_after([T, OTHER]) == 0
-    breakers.admit(OTHER)
-    assert breakers.retry_after([OTHER]) > 0
+    assert breakers.retry_after([T, OTHER], "k") == 0
 
 
 # Around it.
 
 
-def test_the_snapshot_tells_state_reason_and_until():
+def test_the_statistics_tell_state_cause_reason_and_until():
     breakers, clock, _ = opened()
-    breakers.admit(OTHER).success()
+    succeed(breakers, 1, target=OTHER)
 
-    assert breakers.snapshot() == (
-        TargetHealth(target=OTHER, state=BreakerState.CLOSED, reason="", until=None),
+    assert breakers.statistics() == (
+        TargetHealth(
+            target=OTHER,
+            state=BreakerState.CLOSED,
+            cause=None,
+            reason="",
+            until=None,
+            samples=1,
+            failures=0,
+        ),
         TargetHealth(
             target=T,
             state=BreakerState.OPEN,
-            reason="failures weighing 10 in 10 requests, the last: upstream_500",
-            until=clock() + 30,
+            cause=Cause.FAILURES,
+            reason="5 failures in a row, the last: upstream_500",
+            until=clock() + 1,
+            samples=5,
+            failures=5,
         ),
     )
+    assert T in repr(breakers)
 
 
-def test_each_change_is_one_log_line(caplog):
+def test_opening_and_closing_are_one_log_line_each(caplog):
     caplog.set_level(logging.INFO, "gandalf.breakers")
-    breakers, clock, _ = breakers_with()
+    breakers, clock, _ = breakers_with(CircuitBreaker())
     for _ in range(50):
         permit = breakers.admit(T)
         if permit is not None:
-            permit.failure(1.0, "upstream_500")
-    clock.advance(30)
+            permit.failure(Fault.TARGET, "upstream_500")
+    for _ in range(5):
+        clock.advance(1)
+        breakers.admit(T).failure(Fault.TARGET, "upstream_500")
+    clock.advance(1)
     breakers.admit(T).success()
 
     assert [record.getMessage() for record in caplog.records] == [
         (
-            f"target {T}: closed -> open for 30.0s: failures weighing 10 in 10"
-            " requests, the last: upstream_500"
+            f"target {T}: open, next probe in 1.0s: 5 failures in a row, the last:"
+            " upstream_500"
         ),
-        f"target {T}: open -> half_open",
-        f"target {T}: half_open -> closed",
+        f"target {T}: closed",
     ]
 
 
@@ -445,7 +661,7 @@ def test_new_settings_hold_for_known_targets():
     clock.advance(5)
 
     breakers.configure(
-        CircuitBreaker(min_samples=6, window_seconds=10, consecutive_failures=0)
+        CircuitBreaker(min_samples=6, window_seconds=20, consecutive_failures=0)
     )
     fail(breakers)
     assert state_of(breakers) == "open"
@@ -454,7 +670,7 @@ def test_new_settings_hold_for_known_targets():
     fail(breakers, 5)
     clock.advance(5)
     breakers.configure(
-        CircuitBreaker(min_samples=6, window_seconds=5, consecutive_failures=0)
+        CircuitBreaker(min_samples=6, window_seconds=4, consecutive_failures=0)
     )
     fail(breakers)
     assert state_of(breakers) == "closed"
@@ -465,9 +681,9 @@ def test_targets_that_are_gone_are_forgotten():
     permit = breakers.admit(OTHER)
 
     breakers.keep_only([T])
-    permit.failure(1.0)
+    permit.failure(Fault.TARGET)
 
-    assert [health.target for health in breakers.snapshot()] == [T]
+    assert [health.target for health in breakers.statistics()] == [T]
     assert breakers.admit(T) is None
 
 
@@ -494,20 +710,38 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         self.state = new
         self.probe = None
 
-    @rule(target=permits)
-    def admit(self):
-        permit = self.breakers.admit(T)
+    @rule(target=permits, key=st.sampled_from("xyz"), retry=st.booleans())
+    def admit(self, key, retry):
+        before = self.state
+        permit = self.breakers.admit(T, key, retry=retry)
         if permit is not None:
-            assert self.state is not BreakerState.OPEN
-            if self.state is BreakerState.HALF_OPEN:
+            if before is not BreakerState.CLOSED and self.enabled:
+                assert not retry, "a retry as a probe"
+                assert self.state is BreakerState.HALF_OPEN
                 assert self.probe is None, "a second probe"
                 self.probe = permit
             self.outstanding.append(permit)
         return permit
 
-    @rule(permit=consumes(permits), weight=st.sampled_from([0.5, 1.0, 1.5]))
-    def fail(self, permit, weight):
-        self.report(permit, lambda: permit.failure(weight))
+    @rule(target=permits, key=st.sampled_from("xyz"), retry=st.booleans())
+    def admit_last(self, key, retry):
+        permit = self.breakers.admit_last(T, key, retry=retry)
+        if permit is not None:
+            self.outstanding.append(permit)
+        return permit
+
+    @property
+    def enabled(self):
+        return self.breakers.settings.enabled
+
+    @rule(
+        permit=consumes(permits),
+        fault=st.sampled_from(list(Fault)),
+        sent=st.booleans(),
+        wait=st.sampled_from([None, 0.5, 6.0, 4000.0]),
+    )
+    def fail(self, permit, fault, sent, wait):
+        self.report(permit, lambda: permit.failure(fault, "", sent=sent, wait=wait))
 
     @rule(permit=consumes(permits))
     def succeed(self, permit):
@@ -520,6 +754,8 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     @rule(permit=permits)
     def begin(self, permit):
         if permit is not None:
+            if permit is self.probe:
+                self.probe = None
             permit.begun()
 
     def report(self, permit, how):
@@ -535,9 +771,9 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     def wait(self, seconds):
         self.clock.advance(seconds)
 
-    @rule(duration=st.sampled_from([0.0, 1.0, 6.0]))
-    def bench(self, duration):
-        self.breakers.bench(T, duration, "retry-after")
+    @rule()
+    def connect(self):
+        self.breakers.reachable(T)
 
     @rule(enabled=st.booleans(), window=st.integers(1, 10))
     def reload(self, enabled, window):
@@ -548,14 +784,16 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         )
 
     @invariant()
-    def what_refuses_says_for_how_long(self):
-        if self.state is BreakerState.CLOSED:
-            assert self.breakers.retry_after([T]) == 0
+    def what_avoids_says_why_and_for_how_long(self):
+        for key in "xyz":
+            avoidance = self.breakers.avoidance(T, key)
+            if avoidance is not None:
+                assert 0 < avoidance.wait <= 30
 
     def teardown(self):
         for permit in self.outstanding:
             permit.release()
-        self.clock.advance(10)
+        self.clock.advance(31)
         assert self.breakers.admit(T) is not None, "stuck"
 
 

@@ -6,6 +6,7 @@ import math
 import tracemalloc
 from contextlib import suppress
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import trio
@@ -18,15 +19,16 @@ from gandalf.actors.watches import Watches
 from gandalf.config import CircuitBreaker, Config, Disconnect, Provider, Retries
 from gandalf.config import Timeouts as Limits
 from gandalf.domain.errors import (
+    Fault,
     UpstreamError,
     UpstreamRateLimited,
     UpstreamRefused,
     UpstreamTimeout,
-    UpstreamUnavailable,
 )
+from gandalf.domain.routing import Route
 from gandalf.domain.usage import EndReason
 from gandalf.pipeline.attempt import Sending
-from gandalf.pipeline.dispatch import Dispatch
+from gandalf.pipeline.dispatch import LARGE_BODY, Dispatch
 from gandalf.pipeline.stage import Pipeline
 from gandalf.providers.registry import make_provider
 from gandalf.providers.watch import UpstreamBroken
@@ -154,10 +156,10 @@ class World:
         self.watches = watches
         self.breakers = Breakers(CircuitBreaker())
         self.permits = []
-        self._admit = self.breakers.admit
-        # Compiled, it cannot be replaced: then only the rest is checked.
+        # Compiled, they cannot be replaced: then only the rest is checked.
         with suppress(AttributeError):
-            self.breakers.admit = self._noted
+            self.breakers.admit = partial(self._noted, self.breakers.admit)
+            self.breakers.admit_last = partial(self._noted, self.breakers.admit_last)
         snapshot = Snapshot(
             config=config,
             routes=build_routes(config),
@@ -173,11 +175,12 @@ class World:
             watches,
             uniform=lambda low, high: 0.0,
         )
+        self.route = None
         self.exchange = None
         self.responder = FakeResponder()
 
-    def _noted(self, target):
-        permit = self._admit(target)
+    def _noted(self, admit, *asked, **how):
+        permit = admit(*asked, **how)
         if permit is not None:
             self.permits.append(permit)
         return permit
@@ -187,6 +190,7 @@ class World:
         self.exchange = exchange = an_exchange(a_chat_body(stream=stream, **fields))
         exchange.received_at = trio.current_time()
         exchange.targets = tuple(map(a_target, targets))
+        exchange.route = self.route
         try:
             with exchange.scope:
                 await Pipeline([self.dispatch]).run(exchange, self.responder)
@@ -443,15 +447,26 @@ async def test_a_refusal_is_the_clients_and_no_other_target_is_asked(
     assert w.trail == [("a/m", f"upstream_{status}", "give_up")]
 
 
-async def test_a_dead_key_benches_all_targets_of_its_provider(autojump_clock, world):
+async def test_refused_credentials_take_out_all_targets_of_the_provider(
+    autojump_clock, world
+):
     w = world([whole(), refusal(401)], [whole(), whole()])
     await w.ask(targets=["a/other"])
 
     await w.ask()
     assert await w.ask(targets=["a/other", "b/m"]) == ANSWER
 
-    assert w.trail[0] == ("a/other", "breaker_open", "skipped")
+    assert w.trail[0] == ("a/other", "credentials_refused", "skipped")
+    assert w.exchange.attempts[0].reason == "provider 'a': no"
     assert len(w.a.asked_at) == 2
+
+
+async def test_a_single_refusal_of_the_credentials_shuts_nothing(autojump_clock, world):
+    w = world([refusal(401), whole()])
+
+    await w.fails(targets=["a/m"])
+
+    assert await w.ask(targets=["a/other"]) == ANSWER
 
 
 # Asking again.
@@ -467,17 +482,69 @@ async def test_a_retry_waits_as_long_as_the_upstream_asks(autojump_clock, world)
     assert [a.decision for a in w.exchange.attempts] == ["retry", "answer"]
 
 
-async def test_an_upstream_that_asks_for_too_long_is_left_alone_until_then(
+async def test_when_everything_waits_on_rate_limits_the_client_gets_429_and_the_wait(
     autojump_clock, world
 ):
-    w = world([refusal(429, retry_after=b"60"), whole()], retries=Retries())
+    limited = [refusal(429, retry_after=b"20") for _ in range(2)]
+    w = world(limited, retries=Retries())
+    for _ in range(2):
+        assert (await w.fails(UpstreamRateLimited, targets=["a/m"])).retry_after == 20.0
 
     error = await w.fails(UpstreamRateLimited, targets=["a/m"])
-    again = await w.fails(UpstreamUnavailable, targets=["a/m"])
 
-    assert (error.status, error.retry_after) == (429, 60.0)
-    assert again.retry_after == pytest.approx(60.0)
-    await trio.sleep(60)
+    assert error.status == 429
+    assert error.retry_after == pytest.approx(20.0)
+    assert "'a'" in error.message
+    assert len(w.a.asked_at) == 2
+    assert w.trail == [("a/m", "rate_limited", "skipped")]
+
+
+async def test_an_upstream_that_asks_for_hours_is_asked_again_by_a_trickle(
+    autojump_clock, world
+):
+    limited = [refusal(429, retry_after=b"3600") for _ in range(2)]
+    w = world([*limited, whole(), whole()], retries=Retries())
+    for _ in range(2):
+        await w.fails(UpstreamRateLimited, targets=["a/m"])
+    await trio.sleep(1)
+
+    assert await w.ask(targets=["a/m"]) == ANSWER
+    assert await w.ask(targets=["a/m"]) == ANSWER
+
+
+async def test_a_single_429_makes_others_preferred_and_shuts_nothing(
+    autojump_clock, world
+):
+    w = world([refusal(429, retry_after=b"3600"), whole()], [whole(), whole()])
+    await w.ask()
+
+    await w.ask()
+    assert w.trail[0] == ("a/m", "rate_limited", "skipped")
+    assert await w.ask(targets=["a/m"]) == ANSWER
+
+
+async def test_retry_after_of_a_500_is_a_hint_for_this_request_only(
+    autojump_clock, world
+):
+    w = world([refusal(500, retry_after=b"3"), whole(), whole()], retries=Retries())
+    await w.ask(targets=["a/m"])
+    first, second = w.a.asked_at
+    assert 3.0 <= second - first <= 3.1
+
+    await w.ask()
+
+    assert w.trail == [("a/m", "served", "answer")]
+
+
+async def test_two_429s_of_one_request_do_not_keep_the_next_one_away(
+    autojump_clock, world
+):
+    limited = [refusal(429, retry_after=b"1") for _ in range(2)]
+    w = world([*limited, whole(), whole()], retries=Retries())
+
+    assert await w.ask(targets=["a/m"]) == ANSWER
+
+    assert [b - a for a, b in pairwise(w.a.asked_at)] == pytest.approx([1, 1], abs=0.05)
     assert await w.ask(targets=["a/m"]) == ANSWER
 
 
@@ -507,9 +574,14 @@ async def test_the_worst_failure_is_what_the_client_is_told(autojump_clock, worl
 # Breakers.
 
 
-async def test_a_target_with_an_open_breaker_is_skipped(autojump_clock, world):
+def open_breaker(w, target):
+    for _ in range(5):
+        w.breakers.admit(target).failure(Fault.TARGET, "it broke")
+
+
+async def test_a_target_with_an_open_breaker_is_passed_over(autojump_clock, world):
     w = world([], [whole()])
-    w.breakers.bench("a/m", 30.0, "it said so")
+    open_breaker(w, "a/m")
 
     assert await w.ask() == ANSWER
     assert w.trail == [
@@ -518,27 +590,85 @@ async def test_a_target_with_an_open_breaker_is_skipped(autojump_clock, world):
     ]
 
 
-async def test_if_every_target_is_skipped_the_client_learns_when_to_try(
+async def test_a_request_that_no_other_target_can_serve_is_sent_to_the_open_one(
     autojump_clock, world
 ):
-    w = world()
-    w.breakers.bench("a/m", 30.0, "")
-    w.breakers.bench("b/m", 20.0, "")
+    w = world([refusal(500) for _ in range(5)] + [whole()])
+    for _ in range(5):
+        await w.fails(targets=["a/m"])
 
-    error = await w.fails(UpstreamUnavailable)
-
-    assert error.status == 503
-    assert error.retry_after == pytest.approx(20.0)
+    assert await w.ask(targets=["a/m"]) == ANSWER
+    assert w.trail == [("a/m", "breaker_open", "skipped"), ("a/m", "served", "answer")]
 
 
-async def test_failures_open_a_targets_breaker(autojump_clock, world):
-    w = world([refusal(500) for _ in range(5)])
+async def test_of_open_targets_the_least_bad_is_tried_first(autojump_clock, world):
+    w = world([], [whole()])
+    for _ in range(10):
+        w.breakers.admit("b/m").success()
+        w.breakers.admit("b/m").failure(Fault.TARGET, "it broke")
+    open_breaker(w, "a/m")
+
+    assert await w.ask() == ANSWER
+    assert w.trail[-1] == ("b/m", "served", "answer")
+    assert w.a.asked_at == []
+
+
+async def test_a_dead_target_is_no_last_resort_where_another_may_recover(
+    autojump_clock, world
+):
+    w = world([], [refusal(500), whole()], retries=Retries())
+    open_breaker(w, "a/m")
+
+    assert await w.ask() == ANSWER
+    assert w.a.asked_at == []
+
+
+async def test_failures_to_connect_count_whatever_the_key(autojump_clock, world):
+    w = world([UpstreamBroken("refused", sent=False) for _ in range(5)])
+    w.breakers.admit("a/m", "another key").success()
 
     for _ in range(5):
         await w.fails(targets=["a/m"])
 
-    await w.fails(UpstreamUnavailable, targets=["a/m"])
-    assert len(w.a.asked_at) == 5
+    assert w.breakers.statistics()[0].state == "open"
+
+
+async def test_a_large_request_that_is_slow_says_nothing_of_its_target(
+    autojump_clock, world
+):
+    w = world([SILENT] * 6)
+
+    for _ in range(6):
+        await w.fails(UpstreamTimeout, targets=["a/m"], user="x" * LARGE_BODY)
+
+    assert w.breakers.statistics()[0].failures == 0
+
+
+@pytest.mark.parametrize(
+    ("fallback_on", "message", "answered"),
+    [
+        (("context_length",), "This prompt is too long: 300000 tokens", True),
+        (("content_policy",), "This prompt is too long: 300000 tokens", False),
+        (
+            ("content_policy",),
+            "Your request was rejected by our safety system",
+            True,
+        ),
+        ((), "This prompt is too long: 300000 tokens", False),
+    ],
+)
+async def test_a_refusal_goes_to_the_next_target_if_the_route_says_so(
+    autojump_clock, world, fallback_on, message, answered
+):
+    w = world([refusal(400, message)], [whole()])
+    w.route = Route(alias="fast", targets=(), fallback_on=fallback_on)
+
+    if answered:
+        assert await w.ask() == ANSWER
+        assert w.trail[0] == ("a/m", "upstream_400", "failover")
+    else:
+        await w.fails(UpstreamRefused)
+    assert w.breakers.statistics()[0].failures == 0
 
 
 # A client that leaves.

@@ -17,7 +17,6 @@ from gandalf.domain.errors import (
     UpstreamTimeout,
 )
 from gandalf.pipeline.failure_policy import (
-    DEAD_KEY_BENCH,
     classify,
     error_of,
     in_band_error,
@@ -89,7 +88,6 @@ def test_a_limit_of_the_gateway_fails_over_and_never_counts():
         policy = classify(error)
 
         assert (policy.failover, policy.retry) == (True, False)
-        assert (policy.weight, policy.bench) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +106,6 @@ def test_a_status_has_its_consequences(provider, status, failover, retry, fault,
     policy = classify(error)
 
     assert policy[:3] == (failover, retry, fault)
-    assert (policy.weight > 0) == (fault in (TARGET, Fault.RATE_LIMIT))
-    assert (policy.bench == DEAD_KEY_BENCH) == (fault is Fault.CREDENTIALS)
     assert error.status == told
     assert error.upstream_status == status
     assert error.message.startswith("provider 'p': ")
@@ -152,7 +148,7 @@ def test_a_refusal_in_any_form_of_json_is_relayed(provider, body):
 def test_a_wait_that_the_upstream_asks_for_is_kept(provider, status):
     error = error_of(provider, status, {b"retry-after": b"7"}, b"")
 
-    assert (error.retry_after, classify(error).bench) == (7.0, 7.0)
+    assert error.retry_after == 7.0
 
 
 # Signs in the body.
@@ -230,7 +226,7 @@ def test_a_refusal_of_the_request_is_the_clients_and_never_counts(
     error = refused(status, body, dialect)
     policy = classify(error)
 
-    assert policy == (False, False, REQUEST, 0.0, 0.0)
+    assert policy == (False, False, REQUEST)
     assert error.status == (status if status < 500 else 400)
     assert error.message.startswith("provider 'up': ")
 
@@ -256,7 +252,7 @@ def test_a_refusal_of_the_request_is_the_clients_and_never_counts(
 def test_a_refusal_of_the_gateways_key_takes_out_the_provider(status, body, dialect):
     error = refused(status, body, dialect)
 
-    assert classify(error) == (True, False, Fault.CREDENTIALS, 0.0, DEAD_KEY_BENCH)
+    assert classify(error) == (True, False, Fault.CREDENTIALS)
     assert isinstance(error, CredentialsRefused)
     assert error.message == "provider 'up': refused the gateway's credentials"
     assert error.detail != error.message
@@ -338,7 +334,7 @@ def test_a_model_that_is_not_to_be_had_fails_over_and_never_counts(
 ):
     error = refused(status, body, dialect)
 
-    assert classify(error) == (True, False, REQUEST, 0.0, 0.0)
+    assert classify(error) == (True, False, REQUEST)
     assert error.status == status
 
 
