@@ -15,6 +15,7 @@ multipart     form data as it arrives
 sse           server-sent events: where one ends, what it says
 ndjson        JSON, one value a line
 event_stream  Amazon's binary events
+unread        the rule for parts of an answer that cannot be read
 reasoning     effort and budget
 signatures    seals on thinking, carried through a foreign dialect
 refusals      what a client is told whose request cannot be read

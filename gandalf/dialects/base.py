@@ -71,7 +71,10 @@ class Answer(msgspec.Struct, frozen=True):
     finish_reason: str | None = None
     """In the dialect's own words."""
     failed: Failed | None = None
-    """The error, if the upstream said 200 and meant something else."""
+    """Why it is no answer, though the upstream said 200: it is an error, lacks what its
+    operation must have, or did not come to a good end."""
+    unread: bool = False
+    """Whether it is JSON of a shape that was not read in full; see ``unread``."""
 
 
 class Follower(Protocol):
@@ -86,6 +89,8 @@ class Follower(Protocol):
     """The error that the upstream put into the stream."""
     content_seen: bool
     """Something of the answer itself, not just its frame, has come."""
+    unread: dict[str, int]
+    """Events that were not read, counted by reason; see ``unread``."""
 
     def feed(self, data: bytes) -> bytes:
         """Return the client's share of what ``data`` completes.
@@ -158,6 +163,13 @@ class UpstreamDialect(Protocol):
 
     def read_answer(self, operation: str, body: bytes) -> Answer | None:
         """Return what a whole answer says of itself; None if it is no answer."""
+
+    def as_stream(self, body: bytes) -> bytes:
+        """Return the stream that a whole answer stands for.
+
+        For upstreams that answer a request for a stream with one body. b"" if it is no
+        answer that a stream could be made of.
+        """
 
     def read_error(self, body: bytes) -> ErrorDetails:
         """Return the details of an error body, in whatever form it is."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import re
 
+from gandalf.dialects.unread import is_json
+
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOUNDARY = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 _BOM = b"\xef\xbb\xbf"
@@ -114,6 +116,15 @@ def data_of(event: bytes) -> bytes | None:
         if name == b"data":
             values.append(value.removeprefix(b" "))
     return b"\n".join(values) if values else None
+
+
+def is_whole(rest: bytes) -> bool:
+    """Return whether ``rest``, the end of a stream, is an event without a blank line.
+
+    An event that was cut off is none: it must not reach a client.
+    """
+    data = data_of(rest)
+    return data is not None and (data.strip() == b"[DONE]" or is_json(data))
 
 
 def event(data: bytes, name: bytes = b"") -> bytes:

@@ -20,6 +20,13 @@ from gandalf.dialects.translation import (
     translate_answer,
     translate_request,
 )
+from gandalf.dialects.unread import (
+    BOM,
+    UNKNOWN_SHAPE,
+    Kind,
+    kind_of,
+    without_mark,
+)
 from gandalf.domain.errors import (
     BadRequest,
     Fault,
@@ -47,6 +54,7 @@ from gandalf.providers.forwarding import forwarded
 from gandalf.providers.watch import UpstreamBroken, Watch
 from gandalf.telemetry.spans import Trace
 
+EVENTS = b"text/event-stream"
 # A whole answer larger than this does not come from a model.
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
 # As much of an error body as is worth relaying.
@@ -151,7 +159,7 @@ class Sending:
             self.attempt.ttfb = now - self._started_at
             if isinstance(self._call, PassthroughCall):
                 return await self._passed_on(self._call, response)
-            if response.status != 200:
+            if not 200 <= response.status < 300:
                 raise await self._refusal(response)
             if ask.stream:
                 return await self._stream(response)
@@ -271,6 +279,8 @@ class Sending:
     def _whole(self, body: bytes, now: float) -> Reply:
         exchange, translated = self._exchange, self._translated
         call = self._call if translated is None else translated
+        if body.startswith(BOM):
+            body = without_mark(body)
         self._note_answer(self._provider.dialect.read_answer(call.operation, body))
         if translated is not None:
             body = self._in_clients_words(body, translated)
@@ -296,6 +306,8 @@ class Sending:
             raise UpstreamError(self._provider.name, "the answer is not JSON")
         if answer.failed is not None:
             raise in_band_error(self._provider, answer.failed)
+        if answer.unread:
+            self._exchange.unread = ((UNKNOWN_SHAPE, 1),)
         self._exchange.usage = answer.usage
         self._exchange.finish_reason = answer.finish_reason
 
@@ -324,6 +336,7 @@ class Sending:
             keep_alive=exchange.dialect.KEEP_ALIVE if shape is Shape.EVENTS else b"",
         )
         follower = passthrough_answers.follow(call, shape)
+        self._watch.phase("first_token", self._provider.timeouts.first_token)
         reply = await self._followed(response, follower, status, content_type)
         # Not before it is served: another target's fields would stay with this one's.
         exchange.reply_headers += passed
@@ -348,16 +361,58 @@ class Sending:
 
     async def _stream(self, response: UpstreamResponse) -> Reply:
         exchange, provider = self._exchange, self._provider
-        content_type = response.headers.get(b"content-type", b"")
-        if not content_type.startswith(provider.stream_content_type):
-            raise UpstreamError(provider.name, "the answer is not a stream")
+        self._watch.phase("first_token", provider.timeouts.first_token)
+        first = await self._beginning(response)
         follower, form = self._follower(), exchange.stream_format
         if form is None:
             shown = exchange.dialect.STREAM_CONTENT_TYPE
         else:
             shown = form.content_type
             follower = follower if form.wrap is None else form.wrap(follower)
-        return await self._followed(response, follower, 200, shown)
+        return await self._followed(response, follower, 200, shown, first)
+
+    async def _beginning(self, response: UpstreamResponse) -> bytes:
+        """Return the first bytes of a stream, by which it is known to be one.
+
+        By its own bytes rather than by its content type: proxies drop or change that.
+        """
+        provider = self._provider
+        kind = response.headers.get(b"content-type", b"").lower()
+        if provider.stream_framing is not None:
+            if not kind.startswith(provider.stream_content_type):
+                raise UpstreamError(provider.name, "the answer is not a stream")
+            return b""
+        first, now = await response.receive(), trio.current_time()
+        events = provider.stream_content_type == EVENTS
+        if events and first.startswith((b"data: {", b"event: ", b": ")):
+            return first
+        wanted = Kind.EVENTS if events else Kind.JSON
+        while (found := kind_of(first)) is Kind.UNDECIDED:
+            piece = await response.receive()
+            if not piece:
+                break
+            first += piece
+        if found is wanted or not first:
+            return first
+        if found is Kind.JSON:
+            return self._as_stream(first + await self._read(response, now))
+        if found is Kind.OTHER and kind.startswith(provider.stream_content_type):
+            return first
+        raise UpstreamError(provider.name, "the answer is not a stream")
+
+    def _as_stream(self, body: bytes) -> bytes:
+        """Return a whole answer to a request for a stream as the stream it stands for.
+
+        Its follower treats it as any other.
+        """
+        call = self._call if self._translated is None else self._translated
+        dialect = self._provider.dialect
+        body = without_mark(body)
+        stream = dialect.as_stream(body)
+        if not stream:
+            self._note_answer(dialect.read_answer(call.operation, body))
+            raise UpstreamError(self._provider.name, "the answer is not a stream")
+        return stream
 
     async def _followed(
         self,
@@ -365,10 +420,10 @@ class Sending:
         follower: Follower,
         status: int,
         content_type: bytes,
+        first: bytes = b"",
     ) -> Reply:
         provider, watch = self._provider, self._watch
-        body = StreamBody(self._exchange, provider, response, follower, watch)
-        watch.phase("first_token", provider.timeouts.first_token)
+        body = StreamBody(self._exchange, provider, response, follower, watch, first)
         await body.wait_content()
         watch.phase("client", None)
         return self._serve(Reply(status, content_type, body), trio.current_time())

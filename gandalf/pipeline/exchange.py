@@ -136,6 +136,7 @@ class Exchange:
         "targets",
         "trace",
         "ttft",
+        "unread",
         "upload",
         "upstream_time",
         "upstream_worked",
@@ -211,6 +212,8 @@ class Exchange:
         """None until an upstream has reported it."""
         self.finish_reason: str | None = None
         """What the model said of the end of its answer; None until it does."""
+        self.unread: tuple[tuple[str, int], ...] = ()
+        """Parts of the upstream's answer that were not read: reason, count."""
         self.upstream_worked = False
         """Whether an upstream may have spent tokens on this, reported or not."""
         self.ttft: float | None = None

@@ -140,6 +140,8 @@ class RecordUsage:
             exchange.ttft,
             max(0.0, overhead),
             tuple(exchange.attempts),
+            "",
+            exchange.unread,
         )
 
 

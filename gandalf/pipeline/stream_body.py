@@ -8,6 +8,7 @@ import trio
 
 from gandalf.dialects.base import Follower
 from gandalf.dialects.sse import EventTooLarge
+from gandalf.dialects.unread import NOT_JSON
 from gandalf.domain.errors import GatewayError, UpstreamError, UpstreamTimeout
 from gandalf.pipeline.exchange import Exchange
 from gandalf.pipeline.failure_policy import in_band_error
@@ -25,8 +26,12 @@ GRACE_FOR_END = 0.05
 class StreamBody:
     """What the client gets of one upstream's stream, as it comes.
 
-    Complete only if the upstream says so, by its end marker or by the finish reason
-    of every choice; any other end is an error.
+    Complete only if the upstream says so, by its end marker or by a good end of every
+    choice, and if all of it was JSON; any other end is an error. The rule is told in
+    ``gandalf.dialects.unread``.
+
+    Args:
+        first: Bytes of the body that were received already.
     """
 
     __slots__ = (
@@ -34,6 +39,8 @@ class StreamBody:
         "_ended",
         "_exchange",
         "_failure",
+        "_finished_at",
+        "_first",
         "_framing",
         "_held",
         "_idle",
@@ -51,6 +58,7 @@ class StreamBody:
         response: UpstreamResponse,
         follower: Follower,
         watch: Watch,
+        first: bytes = b"",
     ) -> None:
         call = exchange.call
         assert call is not None  # noqa: S101 - read_call comes before dispatch
@@ -61,10 +69,13 @@ class StreamBody:
         self._idle = provider.timeouts.idle
         self._choices = call.n
         self._stream = follower
+        self._first = first
         make = provider.stream_framing
         self._framing = make() if make is not None else None
         self._held: list[bytes] = []
         self._ended = False
+        self._finished_at: float | None = None
+        """When the last part of the finished answer came."""
         self._failure: GatewayError | None = None
         self.ending = b""
         """As ``Body.ending``, once ``receive`` has returned b""."""
@@ -95,9 +106,13 @@ class StreamBody:
                 raise self._failure
             # Read once, within the limit for the time between two pieces.
             before = trio.current_time()
-            finished = self._stream.finished(self._choices)
-            idle = GRACE_AFTER_FINISH if finished else self._idle
-            self._watch.phase("idle", idle, before)
+            finished_at = self._finished_at
+            if finished_at is None:
+                self._watch.phase("idle", self._idle, before)
+            else:
+                # Signs of life do not prolong it.
+                left = finished_at + GRACE_AFTER_FINISH - before
+                self._watch.phase("idle", max(0.0, left), before)
             await self._read()
             # Until the next read it is the client who takes its time.
             self._watch.phase("client", None)
@@ -116,6 +131,8 @@ class StreamBody:
         """Write what the stream has told of itself into the exchange."""
         exchange.usage = self._stream.usage
         exchange.finish_reason = self._stream.finish_reason
+        if self._stream.unread:
+            exchange.unread = tuple(sorted(self._stream.unread.items()))
 
     async def _complete(self) -> None:
         """Wait for the end of the response, if need be, and set ``ending``."""
@@ -137,6 +154,10 @@ class StreamBody:
 
     async def _read(self) -> None:
         """Read once from the upstream and sort out what came."""
+        if self._first:
+            data, self._first = self._first, b""
+            self._take(data)
+            return
         try:
             data = await self._response.receive()
         except UpstreamBroken as broken:
@@ -145,6 +166,10 @@ class StreamBody:
             else:
                 self._end(str(broken))
             return
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Sort out what has come; b"": the end of the response."""
         stream, framing = self._stream, self._framing
         try:
             if framing is not None:
@@ -159,9 +184,21 @@ class StreamBody:
         if stream.failed is not None:
             self._failure = in_band_error(self._provider, stream.failed)
         elif stream.done:
-            self._ended = True
+            self._complete_if_read()
         elif not data:
             self._end("the upstream ended the stream early")
+        elif stream.finished(self._choices) and (
+            self._finished_at is None or not _is_sign_of_life(visible)
+        ):
+            self._finished_at = trio.current_time()
+
+    def _complete_if_read(self) -> None:
+        if NOT_JSON in self._stream.unread:
+            self._failure = UpstreamError(
+                self._provider.name, "a part of the answer is not JSON"
+            )
+        else:
+            self._ended = True
 
     def _feed_framed(self, data: bytes, framing: StreamFraming) -> bytes:
         stream = self._stream
@@ -179,9 +216,18 @@ class StreamBody:
             self._failure = UpstreamTimeout(self._provider.name, late, limit or 0.0)
 
     def _end(self, how: str) -> None:
-        # A finish reason for every choice completes an answer; an end marker that
-        # never came does not make it less complete.
+        # A good end of every choice completes an answer; an end marker that never came
+        # does not make it less complete.
         if self._stream.finished(self._choices):
-            self._ended = True
+            self._complete_if_read()
         else:
             self._failure = UpstreamError(self._provider.name, how)
+
+
+def _is_sign_of_life(events: bytes) -> bool:
+    """Return whether ``events`` are comments, pings or blank lines, and no more."""
+    return all(
+        line.startswith((b":", b"event: ping", b'data: {"type": "ping"'))
+        or line.strip() in (b"", b'data: {"type":"ping"}', b"data: ping")
+        for line in events.splitlines()
+    )

@@ -158,7 +158,8 @@ CREATE VIEW usage_records AS SELECT
     json_extract(record, '$[19]') AS estimated_tokens,
     CAST(round(1e6 * json_extract(record, '$[20]')) AS INTEGER) AS latency_us,
     CAST(round(1e6 * json_extract(record, '$[21]')) AS INTEGER) AS ttft_us,
-    CAST(round(1e6 * json_extract(record, '$[22]')) AS INTEGER) AS overhead_us
+    CAST(round(1e6 * json_extract(record, '$[22]')) AS INTEGER) AS overhead_us,
+    json_extract(record, '$[25]') AS unread
 FROM requests;
 
 CREATE VIEW attempts AS SELECT

@@ -145,6 +145,11 @@ class _Series:
             "Requests for a stream, by how they ended.",
             ("reason",),
         )
+        self.unread_events = Counter(
+            "gandalf_stream_events_unread_total",
+            "Parts of answers that were passed on or skipped without being read.",
+            ("target", "why"),
+        )
         self.credential_expiry = Gauge(
             "gandalf_credential_expires_seconds",
             "Seconds until a cloud's credential expires; below 0 it has.",
@@ -331,6 +336,10 @@ class Metrics(_Series):
             self._observe_unusual(exchange, record)
         if record.stream:
             self.stream_ends.add((record.end_reason.value,))
+        if record.unread:
+            target = f"{record.provider}/{record.model}"
+            for why, times in record.unread:
+                self.unread_events.add((target, why), times)
         if record.cache == "miss":
             self._misses.value += 1
         elif record.cache == "hit":

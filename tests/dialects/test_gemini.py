@@ -495,13 +495,14 @@ def test_an_event_that_says_nothing_yet_is_no_content(parts):
     assert not follower.content_seen
 
 
-def test_an_event_that_is_no_json_is_left_out():
+def test_an_event_that_is_no_json_is_passed_on_and_counted():
     events = fake.stream_events("Hello", " you", " there")
+    broken = b"data: {broken\r\n\r\n"
 
-    shown, follower = followed([*events[:2], b"data: {broken\r\n\r\n", events[2]])
+    shown, follower = followed([*events[:2], broken, events[2]])
 
-    assert shown == b"".join(events[:2])
-    assert follower.malformed == 1
+    assert shown == b"".join([*events[:2], broken])
+    assert follower.unread == {"not_json": 1}
     assert follower.finished(1)
 
 

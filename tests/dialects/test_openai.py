@@ -149,7 +149,11 @@ def test_usage_is_split_into_disjoint_classes():
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b"[1]", b"null", b"\xff"])
 def test_what_is_not_an_answer_is_not_taken_for_one(body):
-    assert read_answer("chat", body) is None
+    answer = read_answer("chat", body)
+
+    assert answer is None or answer.failed == Failed(
+        message="the answer has no choices"
+    )
 
 
 def test_absent_usage_is_not_zero():
@@ -240,13 +244,13 @@ def test_an_error_event_ends_the_stream_and_is_not_passed_on():
     assert not stream.done
 
 
-def test_a_broken_event_is_left_out_and_the_rest_goes_on():
+def test_a_broken_event_is_passed_on_and_counted():
     broken = b'data: {"id":"c","choices":[{"ind\n\n'
 
     stream, out = follow(HELLO + broken + WORLD + STOP + DONE)
 
-    assert out == HELLO + WORLD + STOP
-    assert (stream.malformed, stream.done) == (1, True)
+    assert out == HELLO + broken + WORLD + STOP
+    assert (stream.unread, stream.done) == ({"not_json": 1}, True)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +280,7 @@ def test_what_stands_between_content_is_seen_as_if_it_came_alone(odd):
     at_once = together.feed(HELLO + odd + WORLD)
 
     assert at_once == one_by_one
-    for said in ("usage", "finish_reason", "done", "failed", "malformed"):
+    for said in ("usage", "finish_reason", "done", "failed", "unread"):
         assert getattr(together, said) == getattr(alone, said)
 
 
@@ -345,7 +349,7 @@ def test_events_that_come_together_are_seen_as_if_each_came_alone(
         "finish_reason",
         "done",
         "failed",
-        "malformed",
+        "unread",
         "content_seen",
         "_finished",
     ):

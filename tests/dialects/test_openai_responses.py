@@ -51,7 +51,7 @@ def test_a_stream_goes_on_as_it_came_and_its_last_event_is_its_ending():
     assert stream.done
     assert stream.usage == SPENT
     assert stream.finish_reason == "completed"
-    assert stream.malformed == 0
+    assert stream.unread == {}
 
 
 def test_the_sdk_takes_every_event_of_it():
@@ -144,15 +144,12 @@ def test_a_rate_limit_before_content_is_told_as_one():
     assert stream.failed.status == 429
 
 
-def test_a_failure_after_content_reaches_the_client_as_it_came():
-    last = failing("server_error")
+def test_a_failure_after_content_is_no_complete_answer_but_has_its_usage():
+    stream, got = run(b"".join([*OPENING, *CONTENT, failing("server_error")]))
 
-    stream, _ = run(b"".join([*OPENING, *CONTENT, last]))
-
-    assert stream.failed is None
-    assert stream.done
-    assert stream.ending == last
-    assert stream.finish_reason == "failed"
+    assert stream.failed is not None
+    assert not stream.done
+    assert got == b"".join([*OPENING, *CONTENT])
     assert stream.usage == SPENT
 
 
@@ -197,13 +194,14 @@ def test_what_follows_the_end_is_not_passed_on():
     assert got + stream.ending == STREAM
 
 
-def test_an_event_that_is_not_json_is_left_out():
+def test_an_event_that_is_not_json_is_passed_on_and_counted():
     broken = b'event: x\ndata: {"type":\n\n'
+    said = b"".join([*OPENING, broken, *CONTENT, broken, COMPLETED])
 
-    stream, got = run(b"".join([*OPENING, broken, *CONTENT, broken, COMPLETED]))
+    stream, got = run(said)
 
-    assert stream.malformed == 2
-    assert got + stream.ending == STREAM
+    assert stream.unread == {"not_json": 2}
+    assert got + stream.ending == said
 
 
 def test_a_text_that_speaks_of_the_end_does_not_end():
@@ -223,9 +221,9 @@ def test_a_text_that_speaks_of_the_end_does_not_end():
 def test_there_is_no_content_until_something_is_made():
     stream = ResponsesStream(a_call()[0])
 
-    stream.feed(b"".join(OPENING))
+    stream.feed(b"".join([*OPENING, *CONTENT[:2]]))
     before = stream.content_seen
-    stream.feed(CONTENT[0])
+    stream.feed(CONTENT[2])
 
     assert (before, stream.content_seen) == (False, True)
 

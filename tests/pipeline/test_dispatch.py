@@ -26,7 +26,7 @@ from gandalf.domain.errors import (
     UpstreamTimeout,
 )
 from gandalf.domain.routing import Route
-from gandalf.domain.usage import EndReason
+from gandalf.domain.usage import EndReason, TokenUsage
 from gandalf.pipeline.attempt import Sending
 from gandalf.pipeline.dispatch import LARGE_BODY, Dispatch
 from gandalf.pipeline.stage import Pipeline
@@ -56,9 +56,14 @@ def a_chunk(finish_reason=None, **delta):
 ROLE = a_chunk(role="assistant")
 HELLO = a_chunk(content="Hello")
 FINISH = a_chunk("stop")
+BAD_FINISH = an_event(choices=[{"index": 0, "delta": {}, "finish_reason": "error"}])
+NOT_JSON = b'data: {"choices":[{"ind\n\n'
 USAGE = an_event(choices=[], usage={"prompt_tokens": 3, "completion_tokens": 4})
 ERROR = an_event(error={"message": "it broke inside"})
-ANSWER = b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}'
+ANSWER = (
+    b'{"choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}],'
+    b'"usage":{"prompt_tokens":3,"completion_tokens":4}}'
+)
 
 
 class Response:
@@ -261,7 +266,11 @@ async def test_a_target_that_fails_is_followed_by_the_next(
         (lambda: stream(ROLE, ERROR), "upstream_error"),
         (lambda: stream(ERROR), "upstream_error"),
         (lambda: stream(ROLE), "upstream_timeout"),
-        (whole, "upstream_error"),
+        (lambda: whole(b'{"choices":[]}'), "upstream_error"),
+        (lambda: whole(b"<html>Log in first</html>"), "upstream_error"),
+        (lambda: stream(ROLE, DONE, END), "upstream_error"),
+        (lambda: stream(ROLE, BAD_FINISH, DONE, END), "upstream_error"),
+        (lambda: stream(NOT_JSON, DONE, END), "upstream_error"),
     ],
 )
 async def test_a_stream_that_fails_before_its_first_content_leaves_no_trace(
@@ -275,8 +284,78 @@ async def test_a_stream_that_fails_before_its_first_content_leaves_no_trace(
     assert broken.closed
 
 
+async def test_a_whole_answer_to_a_request_for_a_stream_is_served_as_one(
+    autojump_clock, world
+):
+    w = world([whole()])
+
+    events = (await w.ask(stream=True)).split(b"\n\n")
+
+    assert json.loads(events[0].removeprefix(b"data: "))["choices"] == [
+        {"index": 0, "finish_reason": "stop", "delta": {"content": "x"}}
+    ]
+    assert events[1:] == [b"data: [DONE]", b""]
+    assert w.exchange.end_reason == "complete"
+    assert w.exchange.usage == TokenUsage(input=3, output=4)
+
+
+async def test_what_is_no_json_is_passed_on_and_ends_in_an_error(autojump_clock, world):
+    w = world([stream(HELLO, NOT_JSON, FINISH, DONE, END)])
+
+    await w.fails(stream=True)
+
+    assert w.responder.received == HELLO + NOT_JSON + FINISH
+    assert w.exchange.end_reason == "incomplete"
+    assert w.exchange.unread == (("not_json", 1),)
+
+
 @pytest.mark.parametrize(
-    "body", [b"<html>", b'{"error":{"message":"busy"}}', b'{"choices":[']
+    "last", [an_event(choices=[{"index": 0, "finish_reason": "error"}]), DONE]
+)
+async def test_an_end_that_is_no_good_one_is_no_end(autojump_clock, world, last):
+    w = world([stream(HELLO, last, DONE, END)])
+
+    await w.fails(stream=True)
+
+    assert w.responder.received == HELLO
+    assert w.exchange.end_reason == "incomplete"
+
+
+@pytest.mark.parametrize("status", [201, 203])
+async def test_another_2xx_with_an_answer_is_one(autojump_clock, world, status):
+    w = world([Response(status, {}, [b"\xef\xbb\xbf" + ANSWER, END])])
+
+    assert await w.ask() == ANSWER
+
+
+@pytest.mark.parametrize(
+    "label", [b"Text/Event-Stream", b"text/plain", b"application/json", None]
+)
+async def test_a_stream_is_one_whatever_its_content_type_says(
+    autojump_clock, world, label
+):
+    headers = {} if label is None else {b"content-type": label}
+    w = world([Response(200, headers, [HELLO, FINISH, DONE, END])])
+
+    assert await w.ask(stream=True) == HELLO + FINISH + DONE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        b"",
+        b"{}",
+        b"[1]",
+        b'{"error":{"message":"busy"}}',
+        b'{"detail":"busy"}',
+        b'{"choices":[',
+        b'{"choices":[]}',
+        b'{"choices":[{"index":0,"finish_reason":"stop"}]}',
+        ANSWER.replace(b'"stop"', b'"error"'),
+        ANSWER.replace(b'"stop"', b'""'),
+        ANSWER.replace(b'"x"', b'"\xff"'),
+    ],
 )
 async def test_an_answer_that_is_none_is_followed_by_the_next(
     autojump_clock, world, body

@@ -11,8 +11,16 @@ from __future__ import annotations
 
 import msgspec
 
-from gandalf.dialects.anthropic.errors import ErrorDetail, failed_of
+from gandalf.dialects.anthropic.errors import ErrorDetail, failed_of, read_error
 from gandalf.dialects.base import UNREADABLE, Answer
+from gandalf.dialects.conversation import Failed
+from gandalf.dialects.unread import (
+    bad_end,
+    is_utf8,
+    lacks,
+    read_leniently,
+    require_utf8,
+)
 from gandalf.domain.usage import TokenUsage
 
 
@@ -38,9 +46,16 @@ class UsageView(msgspec.Struct):
 
 class _AnswerView(msgspec.Struct):
     type: str | None = None
+    content: msgspec.Raw = msgspec.Raw(b"")
     stop_reason: str | None = None
     usage: UsageView | None = None
-    error: ErrorDetail | None = None
+    error: msgspec.Raw = msgspec.Raw(b"")
+    input_tokens: int | None = None
+    """Of an answer to ``count_tokens``."""
+
+
+class _ErrorView(msgspec.Struct):
+    error: ErrorDetail = msgspec.field(default_factory=ErrorDetail)
 
 
 _decode_answer = msgspec.json.Decoder(_AnswerView).decode
@@ -48,19 +63,69 @@ _decode_answer = msgspec.json.Decoder(_AnswerView).decode
 # Counting tokens costs nothing.
 _FREE = TokenUsage(input=0, output=0)
 
+GOOD_ENDS = frozenset(
+    {
+        "end_turn",
+        "max_tokens",
+        "model_context_window_exceeded",
+        "pause_turn",
+        "refusal",
+        "stop_sequence",
+        "tool_use",
+    }
+)
+"""Stop reasons with which an answer is complete:
+https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons."""
+
 
 def read_answer(operation: str, body: bytes) -> Answer | None:
     """Return what a whole answer says of itself; None if it is no answer at all."""
+    unread = False
     try:
+        require_utf8(body)
         view = _decode_answer(body)
     except UNREADABLE:
-        return None
-    failed = failed_of(view.error) if view.error is not None else None
+        salvaged = read_leniently(body, _AnswerView) if is_utf8(body) else None
+        if salvaged is None:
+            return None
+        view, unread = salvaged, True
+    failed = _failed(operation, view, body)
     if operation == "count_tokens":
-        return Answer(usage=_FREE, failed=failed)
+        return Answer(usage=_FREE, failed=failed, unread=unread)
     return Answer(
-        usage=tokens_of(view.usage), finish_reason=view.stop_reason, failed=failed
+        usage=tokens_of(view.usage),
+        finish_reason=view.stop_reason,
+        failed=failed,
+        unread=unread,
     )
+
+
+def failure_in(body: bytes) -> Failed:
+    """Return what an error inside an answer or a stream tells, whatever its shape."""
+    view = read_leniently(body, _ErrorView)
+    detail = ErrorDetail() if view is None else view.error
+    if detail.message is None:
+        detail.message = read_error(body).message
+    return failed_of(detail)
+
+
+def has_error(data: bytes) -> bool:
+    """Return whether ``data`` has a member ``error`` that is not null."""
+    view = read_leniently(data, _AnswerView)
+    return view is not None and bytes(view.error) not in (b"", b"null")
+
+
+def _failed(operation: str, view: _AnswerView, body: bytes) -> Failed | None:
+    """Return why ``body`` is no answer to ``operation``; None if it is one."""
+    if view.type == "error" or bytes(view.error) not in (b"", b"null"):
+        return failure_in(body)
+    if operation == "count_tokens":
+        return None if view.input_tokens is not None else lacks("input_tokens")
+    if not bytes(view.content).startswith(b"["):
+        return lacks("content")
+    if view.stop_reason not in GOOD_ENDS:
+        return bad_end(view.stop_reason)
+    return None
 
 
 def tokens_of(usage: UsageView | None) -> TokenUsage | None:

@@ -15,6 +15,13 @@ import msgspec
 from gandalf.dialects.base import UNREADABLE, Answer
 from gandalf.dialects.conversation import Failed, Finish
 from gandalf.dialects.gemini.errors import failed_of
+from gandalf.dialects.unread import (
+    bad_end,
+    is_utf8,
+    lacks,
+    read_leniently,
+    require_utf8,
+)
 from gandalf.domain.usage import TokenUsage
 
 NO_RAW = msgspec.Raw(b"")
@@ -95,7 +102,7 @@ class ResponseView(msgspec.Struct, rename="camel"):
         return feedback.block_reason
 
 
-class _EndView(msgspec.Struct, rename="camel"):
+class EndView(msgspec.Struct, rename="camel"):
     """As much of a candidate as a passing answer is looked at for."""
 
     finish_reason: str | None = None
@@ -106,10 +113,14 @@ class _EndView(msgspec.Struct, rename="camel"):
 class PassingView(msgspec.Struct, rename="camel"):
     """As much of an answer as is read when it passes through untouched."""
 
-    candidates: list[_EndView] | None = None
+    candidates: list[EndView] | None = None
     prompt_feedback: FeedbackView | None = None
     usage_metadata: UsageView | None = None
     error: msgspec.Raw = NO_RAW
+    total_tokens: int | None = None
+    """Of an answer to ``countTokens``."""
+    embedding: msgspec.Raw = NO_RAW
+    embeddings: msgspec.Raw = NO_RAW
 
     @property
     def blocked(self) -> str | None:
@@ -144,6 +155,10 @@ _REASONS = {
     Finish.OTHER: "OTHER",
 }
 
+GOOD_ENDS = frozenset({"STOP", *_FINISHES, *_FILTERED})
+"""Finish reasons with which an answer is complete. With every other one the model
+failed (``MALFORMED_FUNCTION_CALL``, ``OTHER``, ...):
+https://ai.google.dev/api/generate-content#FinishReason."""
 
 # Counting tokens costs nothing.
 _FREE = TokenUsage(input=0, output=0)
@@ -151,18 +166,44 @@ _FREE = TokenUsage(input=0, output=0)
 
 def read_answer(operation: str, body: bytes) -> Answer | None:
     """Return what a whole answer says of itself; None if it is no answer at all."""
+    unread = False
     try:
+        require_utf8(body)
         view = decode_passing(body)
     except UNREADABLE:
-        return None
+        salvaged = read_leniently(body, PassingView) if is_utf8(body) else None
+        if salvaged is None:
+            return None
+        view, unread = salvaged, True
+    failed = failed_in(view, body) or _missing(operation, view)
     if operation == "count_tokens":
-        return Answer(usage=_FREE, failed=failed_in(view, body))
+        return Answer(usage=_FREE, failed=failed, unread=unread)
     ends = view.candidates or []
     return Answer(
         usage=tokens_of(view.usage_metadata),
         finish_reason=ends[0].finish_reason if ends else view.blocked,
-        failed=failed_in(view, body),
+        failed=failed,
+        unread=unread,
     )
+
+
+def _missing(operation: str, view: PassingView) -> Failed | None:
+    """Return why an answer to ``operation`` is none; None if it is one."""
+    if operation == "count_tokens":
+        return None if view.total_tokens is not None else lacks("totalTokens")
+    if operation in ("embeddings", "batch_embeddings"):
+        # A translated request for one text may go to either method.
+        filled = _is_filled(view.embedding) or _is_filled(view.embeddings)
+        return None if filled else lacks("embeddings")
+    if not view.candidates:
+        return None if view.blocked else lacks("candidates")
+    bad = [c.finish_reason for c in view.candidates if c.finish_reason not in GOOD_ENDS]
+    return bad_end(bad[0]) if bad else None
+
+
+def _is_filled(member: msgspec.Raw) -> bool:
+    said = bytes(member)
+    return said[:1] in (b"{", b"[") and said[1:].lstrip()[:1] not in (b"}", b"]")
 
 
 def failed_in(view: PassingView | ResponseView, body: bytes) -> Failed | None:

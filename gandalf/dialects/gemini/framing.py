@@ -146,6 +146,14 @@ class ArrayFollower:
     def content_seen(self, seen: bool) -> None:
         self._inner.content_seen = seen
 
+    @property
+    def unread(self) -> dict[str, int]:
+        return self._inner.unread
+
+    @unread.setter
+    def unread(self, unread: dict[str, int]) -> None:
+        self._inner.unread = unread
+
     def feed(self, data: bytes) -> bytes:
         """As ``Follower.feed``."""
         return self._elements(self._inner.feed(data))

@@ -18,6 +18,7 @@ wire        what several of these have in common
 
 from collections.abc import Callable
 
+from gandalf.dialects import ndjson
 from gandalf.dialects.base import UNREADABLE as UNREADABLE
 from gandalf.dialects.base import Call as BaseCall
 from gandalf.dialects.base import StreamParser as BaseStreamParser
@@ -62,6 +63,11 @@ render_count: Callable[[int], bytes] | None = None
 def follow(call: BaseCall) -> AnswerStream:
     """Return what follows the stream that answers ``call``."""
     return AnswerStream()
+
+
+def as_stream(body: bytes) -> bytes:
+    """Return the stream that a whole answer stands for: it is a last line."""
+    return ndjson.line(body)
 
 
 def stream_parser() -> BaseStreamParser:

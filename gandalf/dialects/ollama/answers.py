@@ -16,6 +16,7 @@ from gandalf.dialects.base import UNREADABLE, Answer, Call
 from gandalf.dialects.conversation import (
     Choice,
     Completion,
+    Failed,
     Finish,
     Media,
     Part,
@@ -27,6 +28,14 @@ from gandalf.dialects.conversation import (
 from gandalf.dialects.ollama import wire
 from gandalf.dialects.ollama.errors import failed_in
 from gandalf.dialects.ollama.images import image_of
+from gandalf.dialects.ollama.wire import is_empty
+from gandalf.dialects.unread import (
+    bad_end,
+    is_utf8,
+    lacks,
+    read_leniently,
+    require_utf8,
+)
 from gandalf.domain.usage import TokenUsage
 
 
@@ -56,21 +65,58 @@ class AnswerView(msgspec.Struct):
     error: msgspec.Raw = wire.ABSENT
 
 
+class PassingView(AnswerView):
+    """An answer that passes through, to any operation."""
+
+    embeddings: msgspec.Raw = wire.ABSENT
+    embedding: msgspec.Raw = wire.ABSENT
+
+
+GOOD_ENDS = frozenset(
+    {"content_filter", "length", "load", "pause", "refusal", "stop", "stop_sequence"}
+    | {"tool_calls", "unload"}
+)
+"""Reasons with which an answer is complete: Ollama's own, and those of the gateway.
+
+``"done":true`` without a reason is one as well: Ollama before 0.1.40 gave none."""
+
 decode_answer = msgspec.json.Decoder(AnswerView).decode
+decode_passing = msgspec.json.Decoder(PassingView).decode
 _encode = msgspec.json.Encoder().encode
 
 
 def read_answer(operation: str, body: bytes) -> Answer | None:
     """Return what a whole answer says of itself; None if it is no answer at all."""
+    unread = False
     try:
-        view = decode_answer(body)
+        require_utf8(body)
+        view = decode_passing(body)
     except UNREADABLE:
-        return None
+        salvaged = read_leniently(body, PassingView) if is_utf8(body) else None
+        if salvaged is None:
+            return None
+        view, unread = salvaged, True
     return Answer(
         usage=tokens_of(view),
         finish_reason=view.done_reason,
-        failed=failed_in(view.error),
+        failed=failed_in(view.error) or _missing(operation, view),
+        unread=unread,
     )
+
+
+def _missing(operation: str, view: PassingView) -> Failed | None:
+    """Return why an answer to ``operation`` is none; None if it is one."""
+    if operation == "embeddings":
+        return lacks("embeddings") if is_empty(view.embeddings) else None
+    if operation == "legacy_embeddings":
+        return lacks("embedding") if is_empty(view.embedding) else None
+    if not view.done:
+        return bad_end(None)
+    if view.done_reason is not None and view.done_reason not in GOOD_ENDS:
+        return bad_end(view.done_reason)
+    if view.message is None and view.response is None:
+        return lacks("message" if operation == "chat" else "response")
+    return None
 
 
 def tokens_of(view: AnswerView) -> TokenUsage | None:

@@ -2,33 +2,98 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
-from gandalf.dialects.base import Answer
+import msgspec
+
+from gandalf.dialects.base import UNREADABLE, Answer
 from gandalf.dialects.conversation import Failed
 from gandalf.dialects.openai.errors import failed_of
+from gandalf.dialects.openai.finishes import GOOD_ENDS
 from gandalf.dialects.openai.views import (
-    AnswerView,
     CompletionDetails,
     PromptDetails,
     UsageView,
-    decode_answer,
+    VectorsView,
+    WholeChoice,
+    WholeView,
+    decode_object,
+    decode_vectors,
+    decode_whole,
 )
+from gandalf.dialects.unread import bad_end, lacks, read_leniently, require_utf8
 from gandalf.domain.usage import TokenUsage
 
+_View = TypeVar("_View", bound=msgspec.Struct)
+
+_NO_RAW = msgspec.Raw(b"")
 _NO_PROMPT_DETAILS = PromptDetails()
 _NO_COMPLETION_DETAILS = CompletionDetails()
 
 
-def choices_answer(body: bytes) -> Answer:
-    """Return what a whole answer says of itself. Raises UNREADABLE if it is none."""
-    view = decode_answer(body)
+def chat_answer(body: bytes) -> Answer:
+    """Return what a whole chat completion says of itself.
+
+    Raises one of UNREADABLE if it is no answer.
+    """
+    return _choices_answer(body, chat=True)
+
+
+def completions_answer(body: bytes) -> Answer:
+    """Return what a whole legacy completion says of itself. Raises UNREADABLE."""
+    return _choices_answer(body, chat=False)
+
+
+def embeddings_answer(body: bytes) -> Answer:
+    """Return what an answer with vectors says of itself. Raises UNREADABLE."""
+    require_utf8(body)
+    unread = False
+    try:
+        view = decode_vectors(body)
+    except UNREADABLE:
+        view, unread = _salvaged(body, VectorsView), True
+    failed = error_in(view.error)
+    if failed is None and not view.data:
+        failed = failure_in(body) or lacks("data")
+    return Answer(tokens_of(view.usage), None, failed, unread)
+
+
+def _choices_answer(body: bytes, *, chat: bool) -> Answer:
+    require_utf8(body)
+    unread = False
+    try:
+        view = decode_whole(body)
+    except UNREADABLE:
+        view, unread = _salvaged(body, WholeView), True
     choices = view.choices
-    return Answer(
-        tokens_of(view.usage),
-        choices[0].finish_reason if choices else None,
-        failed_in(view) if view.error else None,
-    )
+    failed = error_in(view.error) if view.error else None
+    if failed is None:
+        failed = _failed_choice(choices, chat=chat) if choices else _no_choices(body)
+    reason = choices[0].finish_reason if choices else None
+    return Answer(tokens_of(view.usage), reason, failed, unread)
+
+
+def _failed_choice(choices: list[WholeChoice], *, chat: bool) -> Failed | None:
+    """Return why one of ``choices`` is no answer; None if all are."""
+    for choice in choices:
+        if choice.error and (failed := error_in(choice.error)) is not None:
+            return failed
+        if choice.finish_reason not in GOOD_ENDS:
+            return bad_end(choice.finish_reason)
+        if not choice.message if chat else choice.text is None:
+            return lacks("message" if chat else "text")
+    return None
+
+
+def _no_choices(body: bytes) -> Failed:
+    return failure_in(body) or lacks("choices")
+
+
+def _salvaged(body: bytes, view: type[_View]) -> _View:
+    salvaged = read_leniently(body, view)
+    if salvaged is None:
+        raise msgspec.DecodeError("no JSON")
+    return salvaged
 
 
 def tokens_of(usage: UsageView | None) -> TokenUsage | None:
@@ -103,8 +168,27 @@ def _details(name: str, counts: dict[str, int | None]) -> dict[str, Any]:
     return {name: known} if known else {}
 
 
-def failed_in(view: AnswerView) -> Failed | None:
-    """Return the error that ``view`` carries, if it does."""
-    if not view.error or (error := bytes(view.error)) == b"null":
+def error_in(member: msgspec.Raw) -> Failed | None:
+    """Return the error that the value of a member ``error`` tells of, if it does."""
+    error = bytes(member)
+    return None if error in (b"", b"null") else failed_of(error)
+
+
+def failure_in(data: bytes) -> Failed | None:
+    """Return the error that ``data``, which has no choices, is in whatever form.
+
+    vLLM writes ``{"object": "error", "message": ...}``, FastAPI ``{"detail": ...}``.
+    """
+    try:
+        members = decode_object(data)
+    except UNREADABLE:
         return None
-    return failed_of(error)
+    if (failed := error_in(members.get("error", _NO_RAW))) is not None:
+        return failed
+    kinds = [bytes(members[name]) for name in ("object", "type") if name in members]
+    if b'"error"' in kinds or ("message" in members and "choices" not in members):
+        return failed_of(data)
+    for name in ("detail", "errors"):
+        if name in members and "choices" not in members:
+            return failed_of(bytes(members[name]))
+    return None

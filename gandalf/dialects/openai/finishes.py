@@ -17,7 +17,13 @@ _PARSED = {
     "stop_sequence": Finish.STOP_SEQUENCE,
     "model_length": Finish.LENGTH,
     "max_tokens": Finish.LENGTH,
+    "model_context_window_exceeded": Finish.LENGTH,
+    "sensitive": Finish.CONTENT_FILTER,
 }
+
+GOOD_ENDS = frozenset(_PARSED)
+"""Reasons with which an answer is complete. Every other one (``error``, ``abort``,
+``network_error``, ...) says that it is not."""
 _RENDERED = {
     Finish.STOP: "stop",
     Finish.STOP_SEQUENCE: "stop",

@@ -15,6 +15,15 @@ from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.conversation import Failed
 from gandalf.dialects.openai.counts import UsageView, together, tokens_of
 from gandalf.dialects.openai.errors import failed_of
+from gandalf.dialects.openai.responses import is_failure
+from gandalf.dialects.unread import (
+    NOT_JSON,
+    UNKNOWN_SHAPE,
+    count,
+    is_silence,
+    is_utf8,
+    read_leniently,
+)
 from gandalf.domain.usage import TokenUsage
 
 _SPEECH_DONE = "speech.audio.done"
@@ -53,7 +62,7 @@ class MediaStream:
         "done",
         "failed",
         "finish_reason",
-        "malformed",
+        "unread",
         "usage",
     )
 
@@ -67,8 +76,8 @@ class MediaStream:
         self.done = False
         self.failed: Failed | None = None
         self.content_seen = False
-        self.malformed = 0
-        """Events that were not JSON, and were left out."""
+        self.unread: dict[str, int] = {}
+        """Events that were not read, counted by reason."""
 
     @property
     def ending(self) -> bytes:
@@ -93,7 +102,7 @@ class MediaStream:
         if self.done or self.failed is not None:
             return b""
         rest = self._buffer.flush()
-        share = self._share(rest + b"\n\n") if rest.strip() else b""
+        share = self._share(rest + b"\n\n") if sse.is_whole(rest) else b""
         self.done = self._held != b"" and self.failed is None
         return share
 
@@ -102,21 +111,31 @@ class MediaStream:
         if self.done or self.failed is not None:
             return b""
         data = sse.data_of(event)
-        if data is None:
+        if data is None or is_silence(data):
             return event
         if data.strip() == b"[DONE]":
             self.done = self._held != b""
             return b""
-        try:
-            view = _decode(data)
-        except UNREADABLE:
-            self.malformed += 1
-            return b""
+        view = self._read(data)
+        if view is None:
+            share, self._held = self._held, b""
+            return share + event
         error = bytes(view.error)
-        if view.type == "error" or error not in (b"", b"null"):
+        if is_failure(view.type, data, event) or error not in (b"", b"null"):
             self.failed = failed_of(data if error in (b"", b"null") else error)
             return b""
         return self._note(view, event)
+
+    def _read(self, data: bytes) -> _Event | None:
+        try:
+            view = _decode(data)
+            if is_utf8(data):
+                return view
+        except UNREADABLE:
+            pass
+        lenient = read_leniently(data, _Event)
+        count(self.unread, NOT_JSON if lenient is None else UNKNOWN_SHAPE)
+        return lenient
 
     def _note(self, view: _Event, event: bytes) -> bytes:
         self.content_seen = True
@@ -136,7 +155,7 @@ class OpaqueStream:
     Complete when the response is: its framing is all that can tell.
     """
 
-    __slots__ = ("content_seen", "done", "failed", "finish_reason", "usage")
+    __slots__ = ("content_seen", "done", "failed", "finish_reason", "unread", "usage")
 
     ending = b""
 
@@ -146,6 +165,7 @@ class OpaqueStream:
         self.done = False
         self.failed: Failed | None = None
         self.content_seen = False
+        self.unread: dict[str, int] = {}
 
     def feed(self, data: bytes) -> bytes:
         """Return ``data``."""

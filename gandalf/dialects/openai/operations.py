@@ -21,9 +21,9 @@ FOLLOWERS: dict[str, Callable[[Call], Follower]] = {
 }
 
 ANSWERS: dict[str, Callable[[bytes], Answer]] = {
-    "chat": answers.choices_answer,
-    "completions": answers.choices_answer,
-    "embeddings": answers.choices_answer,
+    "chat": answers.chat_answer,
+    "completions": answers.completions_answer,
+    "embeddings": answers.embeddings_answer,
 }
 """They raise one of UNREADABLE if it is no answer at all."""
 

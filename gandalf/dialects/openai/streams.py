@@ -1,4 +1,8 @@
-"""A stream of chat or legacy completion chunks that passes through untouched."""
+"""A stream of chat or legacy completion chunks that passes through untouched.
+
+Only the usage that the gateway asked for is taken out. What cannot be read is treated
+by the rule in ``gandalf.dialects.unread``.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,27 @@ from gandalf.dialects import sse
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.base import Call as BaseCall
 from gandalf.dialects.conversation import Failed
-from gandalf.dialects.openai.answers import failed_in, tokens_of
+from gandalf.dialects.json_object import without_members
+from gandalf.dialects.openai.answers import error_in, failure_in, tokens_of
 from gandalf.dialects.openai.calls import Call
+from gandalf.dialects.openai.errors import failed_of
+from gandalf.dialects.openai.finishes import GOOD_ENDS
 from gandalf.dialects.openai.views import (
     AnswerView,
+    ChoiceView,
     decode_answer,
+    decode_object,
     decode_plain,
     decode_plain_lines,
+)
+from gandalf.dialects.unread import (
+    NOT_JSON,
+    UNKNOWN_SHAPE,
+    bad_end,
+    count,
+    is_silence,
+    is_utf8,
+    read_leniently,
 )
 from gandalf.domain.usage import TokenUsage
 
@@ -29,35 +47,61 @@ _BEGIN = b"data: "
 _END = b"\n\n"
 _SEAM = _END + _BEGIN
 
-# Twice as fast as ``bytes.replace``, which starts anew after each one that it finds.
-_drop_null_usage = re.compile(b',"usage":null').sub
+# As OpenAI writes it: at the end of an event, before its padding at the most. What is
+# written elsewhere may be part of something else, and stays.
+_drop_null_usage = re.compile(
+    rb',"usage":null(?=(?:,"obfuscation":"\w*")?\}(?:\n\n|\r\n\r\n|\Z))'
+).sub
+# Members that each event of a stream repeats: one with no others but usage says nothing
+# else.
+_FRAME = frozenset(
+    {
+        "choices",
+        "created",
+        "id",
+        "model",
+        "object",
+        "obfuscation",
+        "provider",
+        "service_tier",
+        "system_fingerprint",
+        "usage",
+    }
+)
+_is_error = re.compile(rb"(?:^|[\r\n])event: ?error[ \t]*(?:[\r\n]|$)").search
 
 
 class ChatStream:
     """Follows one upstream's stream: what of it the client gets, and what it says.
 
     Whole events go on as they came, many at a time, unless something in them needs a
-    closer look: the end, an error, usage, a finish reason, or an event that is broken.
+    closer look: the end, an error, usage, a finish reason, or an event that cannot be
+    read.
     """
 
     ending: ClassVar[bytes] = DONE
 
     __slots__ = (
+        "_begun",
         "_buffer",
         "_finished",
+        "_plain_next",
         "_strip_usage",
         "content_seen",
         "done",
         "failed",
         "finish_reason",
-        "malformed",
+        "unread",
         "usage",
     )
 
     def __init__(self, *, strip_usage: bool) -> None:
         self._buffer = sse.EventBuffer()
         self._strip_usage = strip_usage
+        self._begun: frozenset[int] = frozenset()
         self._finished: frozenset[int] = frozenset()
+        self._plain_next = False
+        """Events that say only content of the first choice need not be noted."""
         self.usage: TokenUsage | None = None
         self.finish_reason: str | None = None
         self.done = False
@@ -66,8 +110,8 @@ class ChatStream:
         """The error that the upstream put into the stream."""
         self.content_seen = False
         """Something of the answer itself, not just its frame, has come."""
-        self.malformed = 0
-        """Events that were not JSON, and were left out."""
+        self.unread: dict[str, int] = {}
+        """Events that were not read, counted by reason."""
 
     def feed(self, data: bytes) -> bytes:
         """Return the client's share of the events that ``data`` completes.
@@ -87,7 +131,7 @@ class ChatStream:
         chunks[-1] = chunks[-1][: -len(_END)]
         if len(chunks) > 1:
             return b"".join(self._share(block, chunks))
-        if self.content_seen and _is_plain(chunks[0]):
+        if self._plain_next and _is_plain(chunks[0]):
             return self._without_null_usage(block)
         kept: list[bytes] = []
         self._take(chunks, 0, kept)
@@ -100,9 +144,9 @@ class ChatStream:
         each is decoded. What lies between goes on as it is.
         """
         kept: list[bytes] = []
-        at, count = 0, len(chunks)
+        at, total = 0, len(chunks)
         start = 0
-        while at < count and not self.content_seen:
+        while at < total and not self._plain_next:
             start += len(chunks[at]) + len(_SEAM)
             at = self._take(chunks, at, kept)
         if self.done or self.failed is not None:
@@ -114,7 +158,7 @@ class ChatStream:
             if plain:
                 kept.append(plain)
                 at = end
-        while at < count:
+        while at < total:
             at = self._take(chunks, at, kept)
         return kept
 
@@ -131,65 +175,120 @@ class ChatStream:
             rest = _SEAM.join(chunks[at:])
             kept.append(self._share_of_any(_BEGIN + rest + _END))
             return len(chunks)
-        if self._keeps(chunk):
-            kept += (_BEGIN, self._without_null_usage(chunk), _END)
+        shared = self._shared(chunk)
+        if shared is not None:
+            kept += (_BEGIN, self._without_null_usage(shared), _END)
         return at + 1
 
     def _share_of_any(self, block: bytes) -> bytes:
         """Return the client's share of events that are framed in whatever way."""
-        return self._without_null_usage(
-            b"".join([e for e in sse.split(block) if self._keeps(sse.data_of(e))])
-        )
+        return b"".join([self._share_of_one(event) for event in sse.split(block)])
+
+    def _share_of_one(self, event: bytes) -> bytes:
+        if self.done or self.failed is not None:
+            return b""
+        data = sse.data_of(event)
+        if data is None:
+            return event
+        if _is_error(event) is not None:
+            self._fail(data)
+            return b""
+        shared = self._shared(data)
+        if shared is None:
+            return b""
+        if shared is not data:
+            event = (
+                event.replace(data, shared)
+                if data in event
+                else _BEGIN + shared.replace(b"\n", b" ") + _END
+            )
+        return self._without_null_usage(event)
 
     def flush(self) -> bytes:
         """Return the client's share of what is left when the upstream has ended."""
         rest = self._buffer.flush()
-        # What has no data is a line that was cut off, and nobody's event.
-        data = sse.data_of(rest)
-        if data is None or not self._keeps(data):
-            return b""
-        return self._without_null_usage(rest) + _END
+        return self._share_of_one(rest + _END) if sse.is_whole(rest) else b""
 
     def finished(self, choices: int) -> bool:
-        """Whether every one of the ``choices`` answers has its finish reason."""
-        return len(self._finished) >= choices
+        """Whether each choice that began, and so many of them, have a good end."""
+        return len(self._finished) >= choices and self._begun <= self._finished
 
-    def _keeps(self, data: bytes | None) -> bool:
-        """Note what an event says; return whether the client gets it.
+    def _shared(self, data: bytes) -> bytes | None:
+        """Note what an event says; return of its data what the client gets.
 
-        Args:
-            data: Its data. None: it is a comment.
+        None if it gets nothing: the end marker, an error, usage.
         """
         if self.done or self.failed is not None:
-            return False
-        if data is None:
-            return True
+            return None
         if data.strip() == b"[DONE]":
-            self.done = True
-            return False
+            self._end()
+            return None
         try:
             view = decode_answer(data)
+            if not is_utf8(data):
+                return self._unreadable(data)
         except UNREADABLE:
-            self.malformed += 1
-            return False
-        if view.error:
-            self.failed = failed_in(view)
-            if self.failed is not None:
-                return False
-        return self._note(view)
+            return self._unreadable(data)
+        return self._note(view, data)
 
-    def _note(self, view: AnswerView) -> bool:
-        for choice in view.choices:
-            if choice.finish_reason is not None:
-                self._finished |= {choice.index}
-                self.finish_reason = choice.finish_reason
-                self.content_seen = True
-            elif not self.content_seen:
-                self.content_seen = bool(choice.text) or _has_content(choice.delta)
-        if view.usage is None or (tokens := tokens_of(view.usage)) is None:
-            return True
-        self.usage = tokens
-        return bool(view.choices) or not self._strip_usage
+    def _end(self) -> None:
+        """Take the end marker: it completes only what has come to a good end."""
+        if self._finished and self._begun <= self._finished:
+            self.done = True
+        else:
+            self.failed = bad_end(None)
+
+    def _unreadable(self, data: bytes) -> bytes | None:
+        if is_silence(data):
+            return data
+        view = read_leniently(data, AnswerView)
+        if view is None:
+            count(self.unread, NOT_JSON)
+            return data
+        count(self.unread, UNKNOWN_SHAPE)
+        return self._note(view, data)
+
+    def _note(self, view: AnswerView, data: bytes) -> bytes | None:
+        choices = view.choices
+        if view.error:
+            self.failed = error_in(view.error)
+        if not choices and view.usage is None and self.failed is None:
+            self.failed = failure_in(data)
+        for choice in choices:
+            self._note_choice(choice)
+        if self.failed is not None:
+            return None
+        if view.usage is not None and (tokens := tokens_of(view.usage)) is not None:
+            self.usage = tokens
+        if choices or not self._strip_usage:
+            return data
+        return _without_usage(data)
+
+    def _note_choice(self, choice: ChoiceView) -> None:
+        index, reason = choice.index, choice.finish_reason
+        if index not in self._begun:
+            self._begun |= {index}
+        if choice.error and self.failed is None:
+            self.failed = error_in(choice.error)
+        if reason:
+            # Of compatible servers some write "" until there is one.
+            if reason not in GOOD_ENDS:
+                self.failed = self.failed or bad_end(reason)
+                return
+            self._finished |= {index}
+            self.finish_reason = reason
+            self.content_seen = True
+        elif not self.content_seen:
+            self.content_seen = bool(choice.text) or _has_content(choice.delta)
+        self._plain_next = self.content_seen and 0 in self._begun
+
+    def _fail(self, data: bytes) -> None:
+        """Take an event that is named an error, whatever its data."""
+        try:
+            member = decode_object(data).get("error")
+        except UNREADABLE:
+            member = None
+        self.failed = failed_of(data if member is None else bytes(member))
 
     def _without_null_usage(self, block: bytes) -> bytes:
         # Asked for usage, OpenAI adds a null one to every other event.
@@ -204,15 +303,36 @@ def follow_choices(call: BaseCall) -> ChatStream:
 
 _EMPTY = (b"null", b'""', b"[]", b"{}")
 _FINISH = b'"finish_reason":'
+# A call of a tool that has only been opened has no arguments yet.
+_has_arguments = re.compile(rb'"arguments"\s*:\s*(?!""|null)').search
 
 
 def _has_content(delta: dict[str, msgspec.Raw] | None) -> bool:
     if delta is None:
         return False
     for name, value in delta.items():
-        if name != "role" and bytes(value) not in _EMPTY:
+        if name == "role" or bytes(value) in _EMPTY:
+            continue
+        if name != "tool_calls" or _has_arguments(bytes(value)) is not None:
             return True
     return False
+
+
+def _without_usage(data: bytes) -> bytes | None:
+    """Return an event without choices without its usage; None if it says no more."""
+    if b'"usage"' not in data:
+        return data
+    try:
+        members = decode_object(data)
+    except UNREADABLE:
+        # Well-formed for others than our decoder, which may not drop it then.
+        return without_members(data, "usage")
+    if bytes(members.get("usage", b"null")) == b"null":
+        return data
+    said = {n for n, v in members.items() if n == "choices" or bytes(v) not in _EMPTY}
+    if said <= _FRAME and bytes(members.get("choices", b"[]")) in _EMPTY:
+        return None
+    return without_members(data, "usage")
 
 
 def _end_of_plain(chunks: list[bytes], start: int) -> int:
@@ -230,7 +350,7 @@ def _end_of_plain(chunks: list[bytes], start: int) -> int:
 
 def _is_plain(chunk: bytes) -> bool:
     """Whether an event says nothing but content, and is well-formed."""
-    if b"\n" in chunk or b"\r" in chunk:
+    if b"\n" in chunk or b"\r" in chunk or not (chunk.isascii() or is_utf8(chunk)):
         return False
     try:
         decode_plain(chunk)
@@ -275,7 +395,7 @@ def _plain(
         return b""
     if whole.count(b"\n") != 2 * len(chunks):
         return b""
-    if b"\r" in whole:
+    if b"\r" in whole or not is_utf8(whole):
         return b""
     return _drop_null_usage(b"", whole) if strip_usage else whole
 

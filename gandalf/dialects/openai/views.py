@@ -6,7 +6,7 @@ annotations of what it decodes, and compiled classes have lost them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -93,6 +93,8 @@ class ChoiceView(msgspec.Struct):
     delta: dict[str, msgspec.Raw] | None = None
     text: str | None = None
     """Of a legacy completion."""
+    error: msgspec.Raw = msgspec.Raw(b"")
+    """OpenRouter's, if the model's provider failed."""
 
 
 class AnswerView(msgspec.Struct):
@@ -104,12 +106,41 @@ class AnswerView(msgspec.Struct):
 decode_answer = msgspec.json.Decoder(AnswerView).decode
 
 
+class WholeChoice(ChoiceView):
+    message: msgspec.Raw = msgspec.Raw(b"")
+
+
+class WholeView(msgspec.Struct):
+    choices: list[WholeChoice] = []
+    usage: UsageView | None = None
+    error: msgspec.Raw = msgspec.Raw(b"")
+
+
+class Vector(msgspec.Struct):
+    embedding: msgspec.Raw
+
+
+class VectorsView(msgspec.Struct):
+    """An answer to a request for embeddings."""
+
+    data: list[Vector] = []
+    usage: UsageView | None = None
+    error: msgspec.Raw = msgspec.Raw(b"")
+
+
+decode_whole = msgspec.json.Decoder(WholeView).decode
+decode_vectors = msgspec.json.Decoder(VectorsView).decode
+decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
 class PlainChoice(msgspec.Struct):
-    # As AnswerView has it: what it would not take must not pass for plain.
-    index: int = 0
+    # As AnswerView has it: what it would not take must not pass for plain. The first
+    # choice only, so that one that begins later is noticed.
+    index: Literal[0] = 0
     finish_reason: None = None
     delta: dict[str, msgspec.Raw] | None = None
     text: str | None = None
+    error: None = None
 
 
 class Plain(msgspec.Struct):
