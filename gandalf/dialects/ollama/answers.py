@@ -72,6 +72,10 @@ class PassingView(AnswerView):
     embedding: msgspec.Raw = wire.ABSENT
 
 
+class _EndView(msgspec.Struct):
+    done_reason: msgspec.Raw = wire.ABSENT
+
+
 GOOD_ENDS = frozenset(
     {"content_filter", "length", "load", "pause", "refusal", "stop", "stop_sequence"}
     | {"tool_calls", "unload"}
@@ -99,12 +103,12 @@ def read_answer(operation: str, body: bytes) -> Answer | None:
     return Answer(
         usage=tokens_of(view),
         finish_reason=view.done_reason,
-        failed=failed_in(view.error) or _missing(operation, view),
+        failed=failed_in(view.error) or _missing(operation, view, body),
         unread=unread,
     )
 
 
-def _missing(operation: str, view: PassingView) -> Failed | None:
+def _missing(operation: str, view: PassingView, body: bytes) -> Failed | None:
     """Return why an answer to ``operation`` is none; None if it is one."""
     if operation == "embeddings":
         return lacks("embeddings") if is_empty(view.embeddings) else None
@@ -112,11 +116,22 @@ def _missing(operation: str, view: PassingView) -> Failed | None:
         return lacks("embedding") if is_empty(view.embedding) else None
     if not view.done:
         return bad_end(None)
-    if view.done_reason is not None and view.done_reason not in GOOD_ENDS:
-        return bad_end(view.done_reason)
+    if (failed := failed_end(view, body)) is not None:
+        return failed
     if view.message is None and view.response is None:
         return lacks("message" if operation == "chat" else "response")
     return None
+
+
+def failed_end(view: AnswerView, data: bytes) -> Failed | None:
+    """Return the failure that the ``done_reason`` of ``data`` tells of, if any."""
+    reason = view.done_reason
+    if reason is None and b'"done_reason"' in data:
+        # Null, or of a type that was not read.
+        end = read_leniently(data, _EndView) or _EndView()
+        written = bytes(end.done_reason).decode(errors="replace")
+        return bad_end(written) if written not in ("", "null") else None
+    return bad_end(reason) if reason is not None and reason not in GOOD_ENDS else None
 
 
 def tokens_of(view: AnswerView) -> TokenUsage | None:

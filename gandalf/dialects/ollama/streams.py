@@ -30,10 +30,10 @@ from gandalf.dialects.conversation import (
 )
 from gandalf.dialects.ollama import wire
 from gandalf.dialects.ollama.answers import (
-    GOOD_ENDS,
     AnswerView,
     calls_of,
     decode_answer,
+    failed_end,
     finish_of,
     message_of,
     neutral_logprobs,
@@ -47,7 +47,6 @@ from gandalf.dialects.ollama.errors import failed_in
 from gandalf.dialects.unread import (
     NOT_JSON,
     UNKNOWN_SHAPE,
-    bad_end,
     count,
     is_json,
     is_utf8,
@@ -150,8 +149,8 @@ class AnswerStream:
 
     def _note(self, view: AnswerView, line: bytes) -> bool:
         if view.done:
-            if view.done_reason is not None and view.done_reason not in GOOD_ENDS:
-                self.failed = bad_end(view.done_reason)
+            self.failed = failed_end(view, line)
+            if self.failed is not None:
                 return False
             self.done = self.content_seen = True
             self.finish_reason = view.done_reason
