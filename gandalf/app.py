@@ -63,6 +63,7 @@ from gandalf.storage.keys import KeyStore
 from gandalf.storage.managed import Managed, ManagedStore
 from gandalf.storage.objects import ObjectStore
 from gandalf.storage.requests import RequestRecords
+from gandalf.storage.tenants import TenantStore
 from gandalf.storage.usage import UsageTable
 from gandalf.systemd import Systemd
 from gandalf.telemetry import logs
@@ -346,6 +347,9 @@ class _Gateway:
             version=lambda: self.routes.current.version,
             config_path=str(self.path),
             keys=self.key_store,
+            tenants=TenantStore(self.database),
+            refresh_keys=self.keys.refresh,
+            cut=self.gateway.cut,
             records=self.records,
             trail=trail,
             append_audit=trail.append,

@@ -28,6 +28,7 @@ from gandalf.domain.keys import (
     shown_prefix,
 )
 from gandalf.domain.secret import Secret
+from gandalf.domain.tenants import Tenant, TenantKind, Tenants
 from gandalf.storage.errors import StorageError
 from gandalf.storage.keys import KeyChanges
 
@@ -75,7 +76,9 @@ class KeyTable:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._configured = _configured_keys(config)
+        self._config = config
+        self._tenants = Tenants()
+        self._configured = _configured_keys(config, self._tenants)
         self._stored: dict[str, Identity] = {}
         self._version = 0
         self._read_at = -math.inf
@@ -83,6 +86,12 @@ class KeyTable:
         self._clock = clock
         self._now = now
         self._closed = trio.Event()
+        self._wake = trio.Event()
+        self._next_load = trio.Event()
+
+    def __repr__(self) -> str:
+        keys = len(self._stored) + len(self._configured)
+        return f"<KeyTable {keys} keys, version {self._version}>"
 
     def authenticate(self, token: bytes) -> Identity:
         """Return whom the key ``token`` stands for.
@@ -102,7 +111,10 @@ class KeyTable:
             if identity is None:
                 raise self._unknown()
         if identity.blocked:
-            raise PermissionDenied("api key blocked", code="api_key_blocked")
+            reason = (
+                f": {identity.blocked_by} is blocked" if identity.blocked_by else ""
+            )
+            raise PermissionDenied(f"api key blocked{reason}", code="api_key_blocked")
         if identity.expires_at is not None and identity.expires_at <= self._now():
             raise Unauthenticated("api key expired")
         if stored:
@@ -116,7 +128,18 @@ class KeyTable:
 
     def replace_config_keys(self, config: Config) -> None:
         """Know the keys of ``config`` in the place of those configured before."""
-        self._configured = _configured_keys(config)
+        self._config = config
+        self._configured = _configured_keys(config, self._tenants)
+
+    def tenant(self, kind: TenantKind, tenant_id: str) -> Tenant | None:
+        """Return a tenant as it was when the store was last read."""
+        return self._tenants.by_id.get((kind, tenant_id))
+
+    async def refresh(self) -> None:
+        """Return once a change that the store has now is in force here."""
+        loaded = self._next_load
+        self._wake.set()
+        await loaded.wait()
 
     async def load(self) -> None:
         """Read what has changed in the store. Not while ``run`` runs: that does it.
@@ -144,6 +167,7 @@ class KeyTable:
     def close(self) -> None:
         """Stop following. What is known stays known."""
         self._closed.set()
+        self._wake.set()
 
     def _unknown(self) -> Unauthenticated | Overloaded:
         # An infrastructure fault is never a 401: clients throw away keys over those.
@@ -155,11 +179,15 @@ class KeyTable:
         """Take the changes over; tell whether the table is then what the store has."""
         self._stored.update(changes.identities)
         self._version = changes.version
+        if changes.tenants != self._tenants:
+            self._tenants = changes.tenants
+            self._configured = _configured_keys(self._config, changes.tenants)
         return len(self._stored) == changes.total
 
     async def _follow(self) -> None:
         lost = False
-        while not await self._closed_after(POLL_EVERY):
+        while not await self._woken_after(POLL_EVERY):
+            loaded, self._next_load = self._next_load, trio.Event()
             try:
                 await self.load()
             except StorageError as error:
@@ -171,6 +199,9 @@ class KeyTable:
                 if lost:
                     log.warning("keys can be read again")
                 lost = False
+            finally:
+                loaded.set()
+        self._next_load.set()
 
     async def _note_used(self) -> None:
         closed = False
@@ -187,21 +218,31 @@ class KeyTable:
                     "the last use of %d keys is not noted: %s", len(used), error
                 )
 
+    async def _woken_after(self, seconds: float) -> bool:
+        """Wait until ``refresh`` or ``seconds`` have passed; return whether closed."""
+        with trio.move_on_after(seconds):
+            await self._wake.wait()
+        if not self._closed.is_set():
+            self._wake = trio.Event()
+        return self._closed.is_set()
+
     async def _closed_after(self, seconds: float) -> bool:
         with trio.move_on_after(seconds):
             await self._closed.wait()
         return self._closed.is_set()
 
 
-def _configured_keys(config: Config) -> dict[str, Identity]:
+def _configured_keys(config: Config, tenants: Tenants) -> dict[str, Identity]:
     keys = {
-        _hash(key.key): Identity(
-            key_id=f"config:{key.name}",
-            key_prefix=shown_prefix(key.key),
-            org_id=key.org_id,
-            role=key.role,
-            allowed_models=key.allowed_models,
-            limits=limits(key.rpm_limit, key.tpm_limit),
+        _hash(key.key): tenants.equip(
+            Identity(
+                key_id=f"config:{key.name}",
+                key_prefix=shown_prefix(key.key),
+                org_id=key.org_id,
+                role=key.role,
+                allowed_models=key.allowed_models,
+                limits=limits(key.rpm_limit, key.tpm_limit),
+            )
         )
         for key in config.keys
     }

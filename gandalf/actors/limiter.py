@@ -28,6 +28,10 @@ SWEEP_AT = 1024
 """Keys below which looking for forgettable buckets is not worth the while."""
 
 
+CONCURRENT_RETRY_AFTER = 1.0
+"""Seconds to tell a client whose requests in flight are too many: one may end soon."""
+
+
 class Allowance(msgspec.Struct, frozen=True, gc=False):
     """What is left of one limit."""
 
@@ -109,6 +113,7 @@ class RateLimiter:
     def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
         self._requests: Buckets = {}
         self._tokens: Buckets = {}
+        self._in_flight: dict[str, int] = {}
         self._sweep_at = SWEEP_AT
         self._clock = clock
 
@@ -168,6 +173,25 @@ class RateLimiter:
             self._bucket(self._requests, key_id, rpm, now) if rpm else None,
             self._bucket(self._tokens, key_id, tpm, now) if tpm else None,
         )
+
+    def enter(self, key_id: str, max_concurrent: int) -> None:
+        """Count a request of ``key_id`` in flight; ``leave`` ends it.
+
+        Raises:
+            RateLimited: There are ``max_concurrent`` already.
+        """
+        count = self._in_flight.get(key_id, 0)
+        if count >= max_concurrent:
+            raise RateLimited("concurrent requests", CONCURRENT_RETRY_AFTER)
+        self._in_flight[key_id] = count + 1
+
+    def leave(self, key_id: str) -> None:
+        """Count a request of ``key_id`` in flight no longer."""
+        count = self._in_flight[key_id] - 1
+        if count:
+            self._in_flight[key_id] = count
+        else:
+            del self._in_flight[key_id]
 
     def key_count(self) -> int:
         """Return the number of keys that have a bucket."""

@@ -8,6 +8,7 @@ usage       tokens by class, attempts, and the record kept of every request
 model       what is known of a model
 objects     what upstreams keep for clients: files, batches, responses
 ids         unique names of requests, which tell their time
+tenants     organisations, teams and users, and what a key inherits from them
 audit       entries of the audit trail
 managed     objects made through the API, and where objects are declared
 secret      text that never shows itself

@@ -46,6 +46,16 @@ class Limits(msgspec.Struct, frozen=True):
     tpm: int | None = None
 
 
+class Level(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits that all keys of an organisation, a team or a user share."""
+
+    name: str
+    """``org:acme``, ``team:research``: shown in refusals."""
+    limits: Limits
+    max_concurrent: int | None = None
+    """Requests in flight. None means unlimited."""
+
+
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Whom a key stands for. Immutable: a changed key is a new identity."""
 
@@ -64,18 +74,35 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Unix time in seconds. None means never."""
     blocked: bool = False
     """A blocked key is refused; revoking a key blocks it."""
+    blocked_by: str = ""
+    """The tenant that is blocked, if it is not the key itself."""
+    max_concurrent: int | None = None
+    """Requests of the key in flight. None means unlimited."""
+    levels: tuple[Level, ...] = ()
+    """Limits shared with other keys, nearest level first."""
+    allow_lists: tuple[tuple[str, ...], ...] = ()
+    """Further lists of aliases, from the levels above; each one must cover an alias."""
+    provider_lists: tuple[tuple[str, ...], ...] = ()
+    """Lists of provider names; each one must hold the provider of a target."""
+    tags: dict[str, str] = {}
 
     def may(self, permission: Permission) -> bool:
         """Whether this identity's role grants every bit of ``permission``."""
         return permission in ROLE_PERMISSIONS[self.role]
 
     def may_use(self, alias: str) -> bool:
-        """Whether the key's allow-list covers the model ``alias``."""
-        if not self.allowed_models:
-            return True
-        return any(
-            alias.startswith(allowed[:-1])
-            if allowed.endswith("*")
-            else alias == allowed
-            for allowed in self.allowed_models
-        )
+        """Whether every allow-list of the key and its tenants covers ``alias``."""
+        if self.allowed_models and not _covers(self.allowed_models, alias):
+            return False
+        return all(_covers(allowed, alias) for allowed in self.allow_lists)
+
+    def may_use_provider(self, provider: str) -> bool:
+        """Whether every list of providers holds ``provider``."""
+        return all(provider in allowed for allowed in self.provider_lists)
+
+
+def _covers(allowed: tuple[str, ...], alias: str) -> bool:
+    return any(
+        alias.startswith(name[:-1]) if name.endswith("*") else alias == name
+        for name in allowed
+    )

@@ -58,6 +58,13 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
     """None means the configured default, 0 unlimited."""
     tpm_limit: int | None = None
     """None means the configured default, 0 unlimited."""
+    max_concurrent: int | None = None
+    """Requests in flight. None or 0 means unlimited."""
+    allowed_providers: tuple[str, ...] = ()
+    """Empty means every provider."""
+    tags: dict[str, str] = {}
+    metadata: dict[str, str] = {}
+    """For people and scripts; the gateway does not read it."""
     expires_at: float | None = None
     """Unix time in seconds. None means never."""
     blocked: bool = False
@@ -77,6 +84,9 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
             role=self.role,
             allowed_models=self.allowed_models,
             limits=limits(self.rpm_limit, self.tpm_limit),
+            max_concurrent=self.max_concurrent or None,
+            provider_lists=(self.allowed_providers,) if self.allowed_providers else (),
+            tags=self.tags,
             expires_at=self.expires_at,
             blocked=self.blocked,
         )

@@ -59,6 +59,8 @@ class EndReason(enum.StrEnum):
     """The answer broke off after the client had part of it."""
     CLIENT_DISCONNECT = "client_disconnect"
     SHUTDOWN = "shutdown"
+    REVOKED = "revoked"
+    """The key was revoked, and its requests in flight were cut short."""
     INTERNAL_ERROR = "internal_error"
 
 

@@ -11,7 +11,7 @@ import re
 
 import trio
 
-from gandalf.domain.errors import GatewayError, ShuttingDown
+from gandalf.domain.errors import GatewayError, PermissionDenied, ShuttingDown
 from gandalf.domain.ids import new_id
 from gandalf.domain.usage import EndReason
 from gandalf.http.endpoints import stream_format, take_key
@@ -102,8 +102,25 @@ class Gateway:
 
     async def apologize(self, exchange: Exchange, responder: ExchangeResponder) -> None:
         """Tell the client of an exchange that was cut short why, if it is there."""
-        if exchange.cut is EndReason.SHUTDOWN and not exchange.client_left:
+        if exchange.client_left:
+            return
+        if exchange.cut is EndReason.SHUTDOWN:
             await responder.fail(ShuttingDown())
+        elif exchange.cut is EndReason.REVOKED:
+            await responder.fail(
+                PermissionDenied("api key revoked", code="api_key_revoked")
+            )
+
+    def cut(self, key_id: str) -> int:
+        """Cut the exchanges in flight of a key short; return how many."""
+        theirs = [
+            exchange
+            for exchange in self.in_flight
+            if exchange.identity is not None and exchange.identity.key_id == key_id
+        ]
+        for exchange in theirs:
+            exchange.stop(EndReason.REVOKED)
+        return len(theirs)
 
     def stop_all(self) -> None:
         """Cut every exchange in flight short; their clients are told."""

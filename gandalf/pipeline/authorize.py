@@ -24,7 +24,8 @@ class Authorize:
         if identity.role not in _USERS:
             raise _insufficient()
         # Most keys have no list of models.
-        if identity.allowed_models and call.model and not identity.may_use(call.model):
+        listed = identity.allowed_models or identity.allow_lists
+        if listed and call.model and not identity.may_use(call.model):
             raise PermissionDenied(
                 "this api key may not use this model", code="model_not_allowed"
             )

@@ -173,13 +173,14 @@ class Locate:
 
     def _chosen(self, exchange: Exchange) -> str:
         """Return the provider for a new object that nothing ties to one."""
-        snapshot = self._routes.current
+        snapshot, identity = self._routes.current, exchange.identity
         sections = {section.name: section for section in snapshot.config.providers}
         able = [
             name
             for name, provider in snapshot.providers.items()
             if isinstance(provider, RemoteProvider)
             and provider.dialect is exchange.dialect
+            and (identity is None or identity.may_use_provider(name))
         ]
         wish = exchange.headers.get(PROVIDER_HEADER)
         if wish is not None:
@@ -196,7 +197,9 @@ class Locate:
 
     def _require_unlimited(self, exchange: Exchange, identity: Identity) -> None:
         limits = exchange.limits
-        if identity.allowed_models or (limits is not None and limits.tpm):
+        listed = identity.allowed_models or identity.allow_lists
+        limited = any(level.limits.tpm for level in identity.levels)
+        if listed or limited or (limits is not None and limits.tpm):
             raise PermissionDenied(
                 "batches need an api key without a list of allowed models and without"
                 " a limit of tokens (tpm_limit: 0): the gateway cannot tell what a"

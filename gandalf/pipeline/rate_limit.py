@@ -1,4 +1,7 @@
-"""Takes requests and tokens from the key's buckets; gives back what was not used.
+"""Takes requests and tokens from the buckets of a key and of the tenants above it.
+
+Each level has buckets of its own: a team's requests per minute are shared by its keys.
+A request takes from all levels or from none.
 
 What a refused or abandoned request costs: nothing, if no upstream was asked. Neither
 its request nor its tokens then count, whichever later stage turned it away. An answer
@@ -9,8 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
-from gandalf.actors.limiter import LimitState, RateLimiter
+from gandalf.actors.limiter import Allowance, LimitState, RateLimiter
 from gandalf.config import Config, RateLimits
 from gandalf.domain.errors import BadRequest, RateLimited
 from gandalf.domain.identity import Identity, Limits
@@ -26,7 +30,10 @@ _REQUESTS, _TOKENS = (
 
 
 class RateLimit:
-    """Admits an exchange while its key has requests and tokens left this minute."""
+    """Admits an exchange while its key and its tenants have something left.
+
+    That is: requests and tokens this minute, and requests in flight.
+    """
 
     def __init__(self, limiter: RateLimiter, current: Callable[[], Config]) -> None:
         self._limiter = limiter
@@ -42,6 +49,8 @@ class RateLimit:
         exchange.estimated_tokens = estimate
         try:
             state = self._limiter.take(identity.key_id, limits, estimate)
+            if identity.levels or identity.max_concurrent is not None:
+                state = self._take_shared(identity, limits, estimate, state)
         except (RateLimited, BadRequest) as refusal:
             limit = refusal.limit if isinstance(refusal, RateLimited) else ""
             state = self._limiter.state(identity.key_id, limits)
@@ -54,13 +63,69 @@ class RateLimit:
         identity, limits = exchange.identity, exchange.limits
         assert identity is not None  # noqa: S101 - see enter
         assert limits is not None  # noqa: S101 - enter sets it
+        if identity.max_concurrent is not None:
+            self._limiter.leave(identity.key_id)
+        for level in identity.levels:
+            if level.max_concurrent is not None:
+                self._limiter.leave(level.name)
+            self._settle(exchange, level.name, level.limits)
+        self._settle(exchange, identity.key_id, limits)
+
+    def _settle(self, exchange: Exchange, name: str, limits: Limits) -> None:
         estimate = exchange.estimated_tokens
         if _cost_nothing(exchange):
-            self._limiter.undo(identity.key_id, limits, estimate)
+            self._limiter.undo(name, limits, estimate)
         else:
             # What was taken and not spent goes back, also after a hang-up mid-stream.
-            spent = exchange.tokens_spent
-            self._limiter.settle(identity.key_id, limits, estimate, spent)
+            self._limiter.settle(name, limits, estimate, exchange.tokens_spent)
+
+    def _take_shared(
+        self, identity: Identity, limits: Limits, estimate: int, state: LimitState
+    ) -> LimitState:
+        """Take from the limits that a key shares, all or none.
+
+        Args:
+            identity: Whose key it is.
+            limits: The key's own, which ``state`` was taken from.
+            estimate: Tokens of the request.
+            state: What is left of the key's own limits.
+
+        Returns:
+            The least that is left on any level.
+        """
+        limiter = self._limiter
+        undo = [partial(limiter.undo, identity.key_id, limits, estimate)]
+        at = "this key"
+        try:
+            if identity.max_concurrent is not None:
+                limiter.enter(identity.key_id, identity.max_concurrent)
+                undo.append(partial(limiter.leave, identity.key_id))
+            for level in identity.levels:
+                at = level.name
+                shared = limiter.take(level.name, level.limits, estimate)
+                undo.append(partial(limiter.undo, level.name, level.limits, estimate))
+                state = _tighter(state, shared)
+                if level.max_concurrent is not None:
+                    limiter.enter(level.name, level.max_concurrent)
+                    undo.append(partial(limiter.leave, level.name))
+        except (RateLimited, BadRequest) as refusal:
+            for step in reversed(undo):
+                step()
+            refusal.message = f"{at}: {refusal.message}"
+            raise
+        return state
+
+
+def _tighter(one: LimitState, other: LimitState) -> LimitState:
+    return LimitState(
+        _less(one.requests, other.requests), _less(one.tokens, other.tokens)
+    )
+
+
+def _less(one: Allowance | None, other: Allowance | None) -> Allowance | None:
+    if one is None or other is None:
+        return one or other
+    return one if one.remaining <= other.remaining else other
 
 
 def effective_limits(identity: Identity, defaults: RateLimits) -> Limits:

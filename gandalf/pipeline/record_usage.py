@@ -9,7 +9,7 @@ from typing import Protocol
 
 import trio
 
-from gandalf.domain.errors import GatewayError, ShuttingDown
+from gandalf.domain.errors import GatewayError, PermissionDenied, ShuttingDown
 from gandalf.domain.identity import Identity
 from gandalf.domain.usage import EndReason, TokenUsage, UsageRecord, UsageSource
 from gandalf.pipeline.exchange import Exchange, Reply
@@ -26,9 +26,11 @@ _STATUS = {
     EndReason.INCOMPLETE: 200,
     EndReason.CLIENT_DISCONNECT: 499,
     EndReason.SHUTDOWN: ShuttingDown.status,
+    EndReason.REVOKED: PermissionDenied.status,
 }
 _CODES = {
     EndReason.SHUTDOWN: ShuttingDown.code,
+    EndReason.REVOKED: "api_key_revoked",
     EndReason.INTERNAL_ERROR: GatewayError.code,
 }
 # Members of an enum are looked up by a function; these are asked for at each request.

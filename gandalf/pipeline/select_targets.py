@@ -15,7 +15,7 @@ from random import Random
 
 from gandalf.actors.routes import RouteTable
 from gandalf.dialects.openai.passthrough import PassthroughCall
-from gandalf.domain.errors import NotFound, UpstreamUnavailable
+from gandalf.domain.errors import NotFound, PermissionDenied, UpstreamUnavailable
 from gandalf.domain.identity import Identity
 from gandalf.domain.routing import Target
 from gandalf.pipeline.exchange import Exchange, Reply
@@ -49,6 +49,8 @@ class SelectTargets:
             )
         exchange.route = route
         targets = route.targets
+        if identity.provider_lists:
+            targets = _permitted(targets, identity, route.alias)
         exchange.targets = targets if len(targets) == 1 else self._ordered(targets)
         return None
 
@@ -74,6 +76,19 @@ class SelectTargets:
         else:
             message += "; GET /v1/models lists those that do"
         return NotFound(message, code="model_not_found")
+
+
+def _permitted(
+    targets: tuple[Target, ...], identity: Identity, alias: str
+) -> tuple[Target, ...]:
+    """Return the targets whose providers ``identity`` may use."""
+    permitted = tuple(t for t in targets if identity.may_use_provider(t.provider))
+    if not permitted:
+        raise PermissionDenied(
+            f"this api key may use none of the providers of the model {alias!r}",
+            code="provider_not_allowed",
+        )
+    return permitted
 
 
 def _around(model: str, names: list[str]) -> list[str]:

@@ -25,7 +25,12 @@ _HOSTINGS = {
 }
 _TYPES = {"gemini": "gcp.gemini"}
 # An attempt that ended so has not failed: nobody wanted its answer any more.
-_NO_FAILURE = {"served", EndReason.CLIENT_DISCONNECT, EndReason.SHUTDOWN}
+_NO_FAILURE = {
+    "served",
+    EndReason.CLIENT_DISCONNECT,
+    EndReason.SHUTDOWN,
+    EndReason.REVOKED,
+}
 
 _Attributes = dict[str, str | bool | int | float | list[str]]
 

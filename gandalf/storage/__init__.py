@@ -7,6 +7,7 @@ journal     the segment files that finished requests are written to first
 usage       from the journal into the tables of finished requests
 requests    finished requests, read for people
 keys        client keys
+tenants     organisations, teams and users
 managed     providers, routes and the like that were made through the API
 audit       the audit trail
 objects     files, batches and responses at upstreams: whose, and where

@@ -16,17 +16,19 @@ import msgspec
 from gandalf.domain.audit import AuditEntry
 from gandalf.domain.identity import Identity, Role
 from gandalf.domain.keys import StoredKey
-from gandalf.storage import audit
+from gandalf.domain.tenants import Tenants, identity_of
+from gandalf.storage import audit, tenants
 from gandalf.storage.database import Database
 
 log = logging.getLogger("gandalf.storage")
 
 _COLUMNS = (
     "id, key_hash, key_prefix, name, user_id, team_id, org_id, role, allowed_models,"
-    " rpm_limit, tpm_limit, expires_at, blocked, created_at, last_used_at"
+    " rpm_limit, tpm_limit, max_concurrent, allowed_providers, tags, metadata,"
+    " expires_at, blocked, created_at, last_used_at"
 )
 
-_models = msgspec.json.Decoder(tuple[str, ...])
+_JSON_FIELDS = ("allowed_models", "allowed_providers", "tags", "metadata")
 
 
 class KeyChanges(msgspec.Struct, frozen=True):
@@ -37,6 +39,8 @@ class KeyChanges(msgspec.Struct, frozen=True):
     """By hash: the keys made or changed since, revoked ones included."""
     total: int
     """How many keys there are now, changed or not."""
+    tenants: Tenants
+    """All of them, changed or not."""
 
 
 class KeyCount(msgspec.Struct, frozen=True):
@@ -92,9 +96,22 @@ class KeyStore:
         """Return the key ``key_id``."""
         return await self._database.read(partial(_find, key_id=key_id))
 
-    async def create(self, key: StoredKey, entry: AuditEntry) -> None:
-        """Add ``key`` and the audit entry that says so, in one transaction."""
-        await self._database.write(partial(_create, key=key, entry=entry))
+    async def create(
+        self, key: StoredKey, entry: AuditEntry, replaced: StoredKey | None = None
+    ) -> None:
+        """Add ``key`` and the audit entry that says so, in one transaction.
+
+        Args:
+            key: The new key.
+            entry: Its audit entry.
+            replaced: The key that it replaces, with the end of its validity.
+
+        Raises:
+            NoSuchParent: Its team is not one of its organisation.
+        """
+        await self._database.write(
+            partial(_create, key=key, entry=entry, replaced=replaced)
+        )
 
     async def update(self, key: StoredKey, entry: AuditEntry) -> bool:
         """Write what may change of ``key``, and the audit entry.
@@ -136,10 +153,12 @@ def _changes_since(connection: sqlite3.Connection, version: int) -> KeyChanges |
         f"SELECT {_COLUMNS} FROM api_keys WHERE version > ?",  # noqa: S608 - constant
         (version if version < current else 0,),
     )
-    keys = map(_stored_key, rows)
-    identities = {key.key_hash: key.identity() for key in keys}
+    known = tenants.load(connection)
+    identities = {
+        key.key_hash: identity_of(key, known) for key in map(_stored_key, rows)
+    }
     total: int = _one(connection, "SELECT count(*) FROM api_keys")
-    return KeyChanges(current, identities, total)
+    return KeyChanges(current, identities, total, known)
 
 
 def _count(connection: sqlite3.Connection, now: float) -> KeyCount:
@@ -186,21 +205,43 @@ def _find(connection: sqlite3.Connection, key_id: str) -> StoredKey | None:
     return None if row is None else _stored_key(row)
 
 
-def _create(connection: sqlite3.Connection, key: StoredKey, entry: AuditEntry) -> None:
+def _create(
+    connection: sqlite3.Connection,
+    key: StoredKey,
+    entry: AuditEntry,
+    replaced: StoredKey | None,
+) -> None:
+    if (
+        key.team_id is not None
+        and not connection.execute(
+            "SELECT 1 FROM teams WHERE id = ? AND org_id = ?", (key.team_id, key.org_id)
+        ).fetchone()
+    ):
+        raise tenants.NoSuchParent(f"the organization has no team {key.team_id!r}")
     _insert(connection, key)
+    if replaced is not None:
+        connection.execute(
+            "UPDATE api_keys SET expires_at = ? WHERE id = ?",
+            (replaced.expires_at, replaced.key_id),
+        )
     audit.append(connection, entry)
 
 
 def _update(connection: sqlite3.Connection, key: StoredKey, entry: AuditEntry) -> bool:
     updated = connection.execute(
         "UPDATE api_keys SET name = ?, role = ?, allowed_models = ?, rpm_limit = ?,"
-        " tpm_limit = ?, expires_at = ?, blocked = ? WHERE id = ?",
+        " tpm_limit = ?, max_concurrent = ?, allowed_providers = ?, tags = ?,"
+        " metadata = ?, expires_at = ?, blocked = ? WHERE id = ?",
         (
             key.name,
             key.role.value,
-            msgspec.json.encode(key.allowed_models).decode(),
+            _json(key.allowed_models),
             key.rpm_limit,
             key.tpm_limit,
+            key.max_concurrent,
+            _json(key.allowed_providers),
+            _json(key.tags),
+            _json(key.metadata),
             key.expires_at,
             key.blocked,
             key.key_id,
@@ -219,7 +260,7 @@ def _insert(connection: sqlite3.Connection, key: StoredKey) -> bool:
     ).rowcount
     connection.execute(
         f"INSERT INTO api_keys ({_COLUMNS})"  # noqa: S608 - constant
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f" VALUES ({', '.join('?' * len(StoredKey.__struct_fields__))})",
         (
             key.key_id,
             key.key_hash,
@@ -229,9 +270,13 @@ def _insert(connection: sqlite3.Connection, key: StoredKey) -> bool:
             key.team_id,
             key.org_id,
             key.role.value,
-            msgspec.json.encode(key.allowed_models).decode(),
+            _json(key.allowed_models),
             key.rpm_limit,
             key.tpm_limit,
+            key.max_concurrent,
+            _json(key.allowed_providers),
+            _json(key.tags),
+            _json(key.metadata),
             key.expires_at,
             key.blocked,
             key.created_at,
@@ -267,7 +312,8 @@ def _note_used(
 def _stored_key(row: tuple[object, ...]) -> StoredKey:
     fields = dict(zip(StoredKey.__struct_fields__, row, strict=True))
     try:
-        fields["allowed_models"] = _models.decode(str(fields["allowed_models"]))
+        for name in _JSON_FIELDS:
+            fields[name] = msgspec.json.decode(str(fields[name]))
         fields["blocked"] = bool(fields["blocked"])
         return msgspec.convert(fields, StoredKey)
     except msgspec.MsgspecError as error:
@@ -281,6 +327,10 @@ def _stored_key(row: tuple[object, ...]) -> StoredKey:
             blocked=True,
             created_at=0.0,
         )
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _one(connection: sqlite3.Connection, query: str) -> int:

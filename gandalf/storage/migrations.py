@@ -27,11 +27,17 @@ from gandalf.storage.errors import MigrationFailed, SchemaForeign, SchemaTooNew
 _FIRST = """
 CREATE TABLE organizations (
     id TEXT NOT NULL PRIMARY KEY,
-    name TEXT NOT NULL,
+    name TEXT NOT NULL DEFAULT '',
     allowed_models TEXT NOT NULL DEFAULT '[]',
+    allowed_providers TEXT NOT NULL DEFAULT '[]',
     rpm_limit INTEGER,
     tpm_limit INTEGER,
-    created_at REAL NOT NULL
+    max_concurrent INTEGER,
+    tags TEXT NOT NULL DEFAULT '{}',
+    metadata TEXT NOT NULL DEFAULT '{}',
+    blocked INTEGER NOT NULL DEFAULT 0,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL DEFAULT 0
 );
 INSERT INTO organizations (id, name, created_at)
 VALUES ('default', 'Default Organization', CAST(strftime('%s', 'now') AS REAL));
@@ -39,13 +45,37 @@ VALUES ('default', 'Default Organization', CAST(strftime('%s', 'now') AS REAL));
 CREATE TABLE teams (
     id TEXT NOT NULL PRIMARY KEY,
     org_id TEXT NOT NULL REFERENCES organizations (id) ON DELETE RESTRICT,
-    name TEXT NOT NULL,
+    name TEXT NOT NULL DEFAULT '',
     allowed_models TEXT NOT NULL DEFAULT '[]',
+    allowed_providers TEXT NOT NULL DEFAULT '[]',
     rpm_limit INTEGER,
     tpm_limit INTEGER,
-    created_at REAL NOT NULL
+    max_concurrent INTEGER,
+    tags TEXT NOT NULL DEFAULT '{}',
+    metadata TEXT NOT NULL DEFAULT '{}',
+    blocked INTEGER NOT NULL DEFAULT 0,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL DEFAULT 0
 );
 CREATE INDEX teams_by_org ON teams (org_id);
+
+CREATE TABLE users (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organizations (id) ON DELETE RESTRICT,
+    team_id TEXT REFERENCES teams (id) ON DELETE RESTRICT,
+    name TEXT NOT NULL DEFAULT '',
+    allowed_models TEXT NOT NULL DEFAULT '[]',
+    allowed_providers TEXT NOT NULL DEFAULT '[]',
+    rpm_limit INTEGER,
+    tpm_limit INTEGER,
+    max_concurrent INTEGER,
+    tags TEXT NOT NULL DEFAULT '{}',
+    metadata TEXT NOT NULL DEFAULT '{}',
+    blocked INTEGER NOT NULL DEFAULT 0,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL DEFAULT 0
+);
+CREATE INDEX users_by_org ON users (org_id);
 
 CREATE TABLE api_keys (
     id TEXT NOT NULL PRIMARY KEY,
@@ -60,6 +90,10 @@ CREATE TABLE api_keys (
     allowed_models TEXT NOT NULL DEFAULT '[]',
     rpm_limit INTEGER,
     tpm_limit INTEGER,
+    max_concurrent INTEGER,
+    allowed_providers TEXT NOT NULL DEFAULT '[]',
+    tags TEXT NOT NULL DEFAULT '{}',
+    metadata TEXT NOT NULL DEFAULT '{}',
     expires_at REAL,
     blocked INTEGER NOT NULL DEFAULT 0,
     created_at REAL NOT NULL,
@@ -83,7 +117,8 @@ CREATE TRIGGER api_key_inserted AFTER INSERT ON api_keys BEGIN
 END;
 CREATE TRIGGER api_key_updated AFTER UPDATE OF
     id, key_hash, key_prefix, name, user_id, team_id, org_id, role, allowed_models,
-    rpm_limit, tpm_limit, expires_at, blocked, created_at
+    rpm_limit, tpm_limit, max_concurrent, allowed_providers, tags, metadata, expires_at,
+    blocked, created_at
 ON api_keys BEGIN
     UPDATE key_version SET version = version + 1;
     UPDATE api_keys SET version = (SELECT version FROM key_version)
@@ -91,6 +126,37 @@ ON api_keys BEGIN
 END;
 CREATE TRIGGER api_key_deleted AFTER DELETE ON api_keys BEGIN
     UPDATE key_version SET version = version + 1;
+END;
+-- A tenant's change is a change of each of its keys.
+CREATE TRIGGER organization_inserted AFTER INSERT ON organizations BEGIN
+    UPDATE key_version SET version = version + 1;
+    UPDATE api_keys SET version = (SELECT version FROM key_version)
+    WHERE org_id = NEW.id;
+END;
+CREATE TRIGGER organization_updated AFTER UPDATE ON organizations BEGIN
+    UPDATE key_version SET version = version + 1;
+    UPDATE api_keys SET version = (SELECT version FROM key_version)
+    WHERE org_id = NEW.id;
+END;
+CREATE TRIGGER team_inserted AFTER INSERT ON teams BEGIN
+    UPDATE key_version SET version = version + 1;
+    UPDATE api_keys SET version = (SELECT version FROM key_version)
+    WHERE team_id = NEW.id OR user_id IN (SELECT id FROM users WHERE team_id = NEW.id);
+END;
+CREATE TRIGGER team_updated AFTER UPDATE ON teams BEGIN
+    UPDATE key_version SET version = version + 1;
+    UPDATE api_keys SET version = (SELECT version FROM key_version)
+    WHERE team_id = NEW.id OR user_id IN (SELECT id FROM users WHERE team_id = NEW.id);
+END;
+CREATE TRIGGER user_inserted AFTER INSERT ON users BEGIN
+    UPDATE key_version SET version = version + 1;
+    UPDATE api_keys SET version = (SELECT version FROM key_version)
+    WHERE user_id = NEW.id;
+END;
+CREATE TRIGGER user_updated AFTER UPDATE ON users BEGIN
+    UPDATE key_version SET version = version + 1;
+    UPDATE api_keys SET version = (SELECT version FROM key_version)
+    WHERE user_id = NEW.id;
 END;
 """
 

@@ -13,6 +13,7 @@ from gandalf.domain.errors import Overloaded, PermissionDenied, Unauthenticated
 from gandalf.domain.identity import Identity, Limits, Role
 from gandalf.domain.keys import StoredKey, hash_key
 from gandalf.domain.secret import Secret
+from gandalf.domain.tenants import Tenants
 from gandalf.storage.database import Database
 from gandalf.storage.errors import StorageError
 from gandalf.storage.keys import KeyChanges, KeyCount, KeyStore
@@ -44,7 +45,7 @@ class FakeStore:
             return None
         since = version if version < self.version else 0
         changed = {h: i for v, h, i in self.keys.values() if v > since}
-        return KeyChanges(self.version, changed, len(self.keys))
+        return KeyChanges(self.version, changed, len(self.keys), Tenants())
 
     async def note_used(self, key_ids, now):
         await self._work()

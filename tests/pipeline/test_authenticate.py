@@ -5,6 +5,7 @@ from gandalf.config import Config, Key
 from gandalf.domain.errors import PermissionDenied, Unauthenticated
 from gandalf.domain.identity import Identity
 from gandalf.domain.secret import Secret
+from gandalf.domain.tenants import Tenants
 from gandalf.pipeline.authenticate import Authenticate, bearer_token
 from gandalf.storage.keys import KeyChanges
 
@@ -15,7 +16,7 @@ KEY = "gnd_0123456789abcdefghijklmnopqrstuvwxyz-ABCDEFG"
 
 class EmptyStore:
     async def changes_since(self, version):
-        return None if version == 0 else KeyChanges(0, {}, 0)
+        return None if version == 0 else KeyChanges(0, {}, 0, Tenants())
 
 
 @pytest.fixture

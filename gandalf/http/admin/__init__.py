@@ -9,6 +9,8 @@ openapi        the table as an OpenAPI 3.1 document
 reference      the table as an HTML page and as docs/admin-api.md
 configuration  providers and routes
 keys           API keys
+tenants        organisations, teams and users
+values         values that several endpoints take or show
 audit          the audit trail
 runtime        cache, breakers, reload, configuration in force
 records        one request's record

@@ -12,6 +12,7 @@ from gandalf.config import Config
 from gandalf.domain.audit import AuditEntry
 from gandalf.domain.identity import Permission
 from gandalf.domain.managed import Kind
+from gandalf.domain.tenants import TenantKind
 from gandalf.http.admin import openapi, reference
 from gandalf.http.admin.audit import AuditTrail, Trail
 from gandalf.http.admin.configuration import ConfigObjects, Configuration
@@ -19,8 +20,19 @@ from gandalf.http.admin.keys import Keys, Store
 from gandalf.http.admin.records import Records, RequestEndpoints
 from gandalf.http.admin.runtime import Runtime, RuntimeEndpoints
 from gandalf.http.admin.table import AdminEndpoint, AdminReply, AdminRequest
+from gandalf.http.admin.tenants import Store as TenantStore
+from gandalf.http.admin.tenants import TenantEndpoints
 from gandalf.http.page_access import PREFIX
 
+_TENANTS: dict[TenantKind, dict[str, Any]] = {
+    TenantKind.ORGANIZATION: {"id": "acme", "name": "Acme", "tpm_limit": 1_000_000},
+    TenantKind.TEAM: {"id": "research", "org_id": "acme", "rpm_limit": 600},
+    TenantKind.USER: {
+        "id": "ada@acme.example",
+        "org_id": "acme",
+        "team_id": "research",
+    },
+}
 _EVERYBODY = tuple(permission for permission in Permission)
 
 
@@ -33,6 +45,9 @@ class Parts:
     version: Callable[[], int]
     config_path: str
     keys: Store
+    tenants: TenantStore
+    refresh_keys: Callable[[], Awaitable[None]]
+    cut: Callable[[str], int]
     records: Records
     trail: Trail
     append_audit: Callable[[AuditEntry], Awaitable[None]]
@@ -66,7 +81,11 @@ def _rows(parts: Parts) -> Iterator[AdminEndpoint]:
             "targets": [{"provider": "openai", "model": "gpt-5-mini"}],
         }
     )
-    yield from Keys(parts.keys).endpoints()
+    for kind, example in _TENANTS.items():
+        yield from TenantEndpoints(kind, parts.tenants, parts.refresh_keys).endpoints(
+            example
+        )
+    yield from Keys(parts.keys, parts.refresh_keys, parts.cut).endpoints()
     yield from RequestEndpoints(parts.records).endpoints()
     yield from AuditTrail(parts.trail).endpoints()
     yield from RuntimeEndpoints(

@@ -12,7 +12,6 @@ import msgspec
 from gandalf.domain.audit import AuditEntry
 from gandalf.domain.identity import Permission
 from gandalf.domain.ids import new_id
-from gandalf.http.admin.problems import FieldError, InvalidRequest
 from gandalf.http.admin.scope import org_of
 from gandalf.http.admin.table import (
     DEFAULT_LIMIT,
@@ -22,6 +21,7 @@ from gandalf.http.admin.table import (
     Listed,
     PageInfo,
 )
+from gandalf.http.admin.values import unix
 from gandalf.storage.audit import AuditFilter
 
 MAX_ENTRIES = 1000
@@ -116,8 +116,8 @@ class AuditTrail:
             action=query.action,
             object=query.object,
             org_id=org_of(asked.identity),
-            since=_unix("since", query.since),
-            until=_unix("until", query.until),
+            since=unix("since", query.since),
+            until=unix("until", query.until),
             before_id=query.after,
         )
         entries = await self._trail.search(wanted, limit)
@@ -127,13 +127,3 @@ class AuditTrail:
         following = entries[-1].id if len(entries) == limit else None
         info = PageInfo(offset=0, limit=limit, total=len(entries), next=following)
         return AdminReply(body=Listed(list(entries), info))
-
-
-def _unix(name: str, at: datetime | None) -> float | None:
-    if at is None:
-        return None
-    if at.tzinfo is None:
-        raise InvalidRequest(
-            f"invalid {name} format, use RFC3339", FieldError(name, "needs a time zone")
-        )
-    return at.timestamp()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -16,8 +16,10 @@ from gandalf.domain.errors import PermissionDenied
 from gandalf.domain.identity import Identity, Permission, Role
 from gandalf.domain.ids import new_id
 from gandalf.domain.keys import StoredKey, hash_key, new_key, shown_prefix
+from gandalf.domain.secret import Secret
 from gandalf.http.admin.audit import entry_of
 from gandalf.http.admin.problems import (
+    Conflict,
     FieldError,
     InvalidRequest,
     PreconditionFailed,
@@ -38,7 +40,16 @@ from gandalf.http.admin.table import (
     Paging,
     listed,
 )
+from gandalf.http.admin.values import (
+    Labels,
+    Names,
+    names,
+    rfc3339,
+    text,
+    unix,
+)
 from gandalf.storage.keys import KeyFilter
+from gandalf.storage.tenants import NoSuchParent
 
 _MANAGE = (Permission.MANAGE_ALL_KEYS,)
 _READ = (Permission.MANAGE_ALL_KEYS, Permission.MANAGE_OWN_KEYS)
@@ -55,7 +66,9 @@ class Store(Protocol):
 
     async def find(self, key_id: str) -> StoredKey | None: ...
 
-    async def create(self, key: StoredKey, entry: AuditEntry) -> None: ...
+    async def create(
+        self, key: StoredKey, entry: AuditEntry, replaced: StoredKey | None = None
+    ) -> None: ...
 
     async def update(self, key: StoredKey, entry: AuditEntry) -> bool: ...
 
@@ -76,12 +89,18 @@ class NewKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     team_id: str | None = None
     user_id: str | None = None
     role: Role = Role.MEMBER
-    allowed_models: list[str] = []
+    allowed_models: Names = []
     """Exact aliases or ``prefix*``; empty: every model."""
+    allowed_providers: Names = []
+    """Empty: every provider."""
     rpm_limit: Count | None = None
     """Requests per minute; null: the default, 0: unlimited."""
     tpm_limit: Count | None = None
     """Tokens per minute; null: the default, 0: unlimited."""
+    max_concurrent: Count | None = None
+    """Requests in flight; null or 0: unlimited."""
+    tags: Labels = {}
+    metadata: Labels = {}
     expires_at: datetime | None = None
 
 
@@ -97,6 +116,20 @@ class KeyChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     blocked: bool | UnsetType = UNSET
 
 
+class Rotation(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """How to replace a key."""
+
+    overlap_seconds: Annotated[float, Meta(ge=0, le=90 * 86400)] = 0.0
+    """How long the old key still works."""
+
+
+class Revocation(msgspec.Struct, kw_only=True):
+    """How to revoke a key."""
+
+    cut: bool = False
+    """Whether its requests in flight end with an error now."""
+
+
 class KeyView(msgspec.Struct, kw_only=True):
     """A key as lists show it."""
 
@@ -108,8 +141,12 @@ class KeyView(msgspec.Struct, kw_only=True):
     user_id: str | None
     role: Role
     allowed_models: list[str]
+    allowed_providers: list[str]
     rpm_limit: int | None
     tpm_limit: int | None
+    max_concurrent: int | None
+    tags: dict[str, str]
+    metadata: dict[str, str]
     expires_at: str | None
     blocked: bool
     created_at: str
@@ -125,10 +162,23 @@ class KeyMade(KeyView, kw_only=True):
 
 
 class Keys:
-    """Handlers for API keys of the database."""
+    """Handlers for API keys of the database.
 
-    def __init__(self, store: Store) -> None:
+    Args:
+        store: The keys.
+        refresh: Returns once a change is in force.
+        cut: Cuts the requests in flight of a key short; returns how many.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        refresh: Callable[[], Awaitable[None]],
+        cut: Callable[[str], int],
+    ) -> None:
         self._store = store
+        self._refresh = refresh
+        self._cut = cut
 
     def endpoints(self) -> Iterator[AdminEndpoint]:
         """Yield the rows of the table."""
@@ -177,6 +227,23 @@ class Keys:
             summary="Revoke an API key: it is refused from the next request on.",
             handler=self.revoke,
             permissions=_MANAGE,
+            query=Revocation,
+            description="`cut=true` also ends its running streams with an error.",
+        )
+        yield AdminEndpoint(
+            method="POST",
+            path="/keys/{id}/rotate",
+            summary="Replace an API key by a new one with the same rights.",
+            handler=self.rotate,
+            permissions=_READ,
+            body=Rotation,
+            reply=KeyMade,
+            status=201,
+            example={"overlap_seconds": 3600},
+            description=(
+                "Both work for `overlap_seconds`; then the old one has expired. A key"
+                " may rotate itself."
+            ),
         )
 
     async def list_all(self, asked: AdminRequest) -> AdminReply:
@@ -214,18 +281,39 @@ class Keys:
             key_id=new_id(),
             key_hash=hash_key(secret.reveal().encode()),
             key_prefix=shown_prefix(secret),
-            name=_text("name", wanted.name),
+            name=text("name", wanted.name),
             org_id=org_id,
             team_id=team_id,
             user_id=wanted.user_id,
             role=wanted.role,
-            allowed_models=_models(wanted.allowed_models),
+            allowed_models=names("allowed_models", wanted.allowed_models),
+            allowed_providers=names("allowed_providers", wanted.allowed_providers),
             rpm_limit=wanted.rpm_limit,
             tpm_limit=wanted.tpm_limit,
-            expires_at=_unix(wanted.expires_at),
+            max_concurrent=wanted.max_concurrent,
+            tags=wanted.tags,
+            metadata=wanted.metadata,
+            expires_at=unix("expires_at", wanted.expires_at),
             created_at=now,
         )
-        await self._store.create(key, _entry(asked, "create", key, after=_plain(key)))
+        return await self._create(asked, "create", key, secret)
+
+    async def _create(
+        self,
+        asked: AdminRequest,
+        action: str,
+        key: StoredKey,
+        secret: Secret,
+        replaced: StoredKey | None = None,
+    ) -> AdminReply:
+        entry = _entry(asked, action, key, after=_plain(key))
+        try:
+            await self._store.create(key, entry, replaced)
+        except NoSuchParent as error:
+            raise InvalidRequest(
+                str(error), FieldError("team_id", str(error))
+            ) from error
+        await self._refresh()
         made = KeyMade(**_plain(key), key=secret.reveal())
         return AdminReply(body=made, location=f"/keys/{key.key_id}", etag=_etag(key))
 
@@ -238,10 +326,11 @@ class Keys:
             for name in change.__struct_fields__
             if getattr(change, name) is not UNSET
         }
-        if "allowed_models" in fields:
-            fields["allowed_models"] = _models(fields["allowed_models"])
+        for name in ("allowed_models", "allowed_providers"):
+            if name in fields:
+                fields[name] = names(name, fields[name])
         if "expires_at" in fields:
-            fields["expires_at"] = _unix(fields["expires_at"])
+            fields["expires_at"] = unix("expires_at", fields["expires_at"])
         changed = msgspec.structs.replace(key, **fields)
         await self._write(asked, "update", key, changed)
         return AdminReply(body=_view(changed), etag=_etag(changed))
@@ -252,7 +341,30 @@ class Keys:
         await self._write(
             asked, "revoke", key, msgspec.structs.replace(key, blocked=True)
         )
+        if asked.query.cut:
+            self._cut(key.key_id)
         return AdminReply()
+
+    async def rotate(self, asked: AdminRequest) -> AdminReply:
+        key = await self._found(asked)
+        _check(asked, key)
+        now = time.time()
+        if key.blocked or (key.expires_at is not None and key.expires_at <= now):
+            raise Conflict("a key that is revoked or has expired cannot be rotated")
+        secret = new_key()
+        fresh = msgspec.structs.replace(
+            key,
+            key_id=new_id(),
+            key_hash=hash_key(secret.reveal().encode()),
+            key_prefix=shown_prefix(secret),
+            created_at=now,
+            last_used_at=None,
+        )
+        end = now + asked.body.overlap_seconds
+        if key.expires_at is not None:
+            end = min(end, key.expires_at)
+        replaced = msgspec.structs.replace(key, expires_at=end)
+        return await self._create(asked, "rotate", fresh, secret, replaced)
 
     async def _write(
         self, asked: AdminRequest, action: str, key: StoredKey, changed: StoredKey
@@ -260,6 +372,7 @@ class Keys:
         entry = _entry(asked, action, key, before=_plain(key), after=_plain(changed))
         if not await self._store.update(changed, entry):
             raise not_found("key", key.key_id)
+        await self._refresh()
 
     async def _found(self, asked: AdminRequest) -> StoredKey:
         key_id, identity = asked.path["id"], asked.identity
@@ -278,7 +391,8 @@ def _may_see(identity: Identity, key: StoredKey) -> bool:
 def _check(asked: AdminRequest, key: StoredKey) -> None:
     if asked.if_match is not None and asked.if_match != _etag(key):
         raise PreconditionFailed("the key has changed since you read it")
-    if key.org_id == OPERATOR_ORG and not is_operator(asked.identity):
+    own = key.key_id == asked.identity.key_id
+    if key.org_id == OPERATOR_ORG and not (own or is_operator(asked.identity)):
         raise not_found("key", key.key_id)
 
 
@@ -296,8 +410,12 @@ def _plain(key: StoredKey) -> dict[str, Any]:
         "user_id": key.user_id,
         "role": key.role,
         "allowed_models": list(key.allowed_models),
+        "allowed_providers": list(key.allowed_providers),
         "rpm_limit": key.rpm_limit,
         "tpm_limit": key.tpm_limit,
+        "max_concurrent": key.max_concurrent,
+        "tags": key.tags,
+        "metadata": key.metadata,
         "expires_at": rfc3339(key.expires_at),
         "blocked": key.blocked,
         "created_at": rfc3339(key.created_at) or "",
@@ -309,43 +427,6 @@ def _etag(key: StoredKey) -> str:
     plain = _plain(key)
     del plain["last_used_at"]
     return hashlib.sha256(msgspec.json.encode(plain)).hexdigest()[:16]
-
-
-def rfc3339(at: float | None) -> str | None:
-    """Return the Unix time ``at`` as RFC 3339 has it, in UTC."""
-    if at is None:
-        return None
-    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
-
-
-def _unix(at: datetime | None) -> float | None:
-    if at is None:
-        return None
-    if at.tzinfo is None:
-        raise InvalidRequest(
-            "expires_at needs a time zone", FieldError("expires_at", "use RFC 3339")
-        )
-    return at.timestamp()
-
-
-def _models(names: list[str]) -> tuple[str, ...]:
-    for i, name in enumerate(names):
-        if not name or not name.isascii() or not name.isprintable():
-            raise InvalidRequest(
-                "expected the name of a model",
-                FieldError(f"allowed_models[{i}]", "expected printable ASCII text"),
-            )
-    return tuple(names)
-
-
-def _text(field: str, value: str) -> str:
-    if len(value) > 200 or not value.isprintable():
-        raise InvalidRequest(
-            f"{field}: expected up to 200 printable characters",
-            FieldError(field, "expected up to 200 printable characters"),
-        )
-    return value
 
 
 def _entry(

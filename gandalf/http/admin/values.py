@@ -1,0 +1,67 @@
+"""Values that several endpoints of the admin API take or show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated
+
+from msgspec import Meta
+
+from gandalf.http.admin.problems import FieldError, InvalidRequest
+
+MAX_TEXT = 200
+
+Names = Annotated[list[Annotated[str, Meta(max_length=256)]], Meta(max_length=1000)]
+"""A list of names."""
+Labels = Annotated[
+    dict[
+        Annotated[str, Meta(min_length=1, max_length=64)],
+        Annotated[str, Meta(max_length=256)],
+    ],
+    Meta(max_length=64),
+]
+"""Tags or metadata: up to 64 names of up to 64 characters, with their values."""
+
+
+def rfc3339(at: float | None) -> str | None:
+    """Return the Unix time ``at`` as RFC 3339 has it, in UTC."""
+    if at is None:
+        return None
+    moment = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return moment.replace("+00:00", "Z")
+
+
+def unix(field: str, at: datetime | None) -> float | None:
+    """Return ``at`` as Unix time in seconds.
+
+    Raises:
+        InvalidRequest: It has no time zone.
+    """
+    if at is None:
+        return None
+    if at.tzinfo is None:
+        raise InvalidRequest(
+            f"invalid {field} format, use RFC3339",
+            FieldError(field, "needs a time zone, such as Z"),
+        )
+    return at.timestamp()
+
+
+def text(field: str, value: str) -> str:
+    """Return ``value``. Raises InvalidRequest if it is long or not printable."""
+    if len(value) > MAX_TEXT or not value.isprintable():
+        message = f"expected up to {MAX_TEXT} printable characters"
+        raise InvalidRequest(f"{field}: {message}", FieldError(field, message))
+    return value
+
+
+def names(field: str, values: Iterable[str]) -> tuple[str, ...]:
+    """Return ``values``. Raises InvalidRequest if one is empty or not printable."""
+    listed = tuple(values)
+    for i, name in enumerate(listed):
+        if not name or not name.isascii() or not name.isprintable():
+            message = "expected printable ASCII text"
+            where = f"{field}[{i}]"
+            raise InvalidRequest(f"{where}: {message}", FieldError(where, message))
+    return listed
