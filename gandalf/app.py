@@ -22,6 +22,7 @@ import trio
 
 from gandalf import __version__, config
 from gandalf.actors.breakers import Breakers, TargetHealth
+from gandalf.actors.connector import Connector
 from gandalf.actors.credentials import Credentials
 from gandalf.actors.first_key import NoKey, announcement, ensure_key
 from gandalf.actors.key_table import KeyTable
@@ -183,6 +184,7 @@ class _Gateway:
         self.keys = KeyTable(key_store, settings)
         self.limiter = RateLimiter(clock)
         self.breakers = Breakers(settings.circuit_breaker, clock=clock)
+        self.connector = Connector(self.breakers, routes)
         self.retry_budget = RetryBudget(settings.retries)
         self.cache = ResponseCache(settings.cache)
         self.watches = Watches()
@@ -221,6 +223,7 @@ class _Gateway:
                     self.retry_budget,
                     routes.config,
                     self.watches,
+                    self.connector,
                 ),
             ]
         )
@@ -265,6 +268,7 @@ class _Gateway:
             self.journal,
             self.objects,
             self.watches,
+            self.connector,
             self.credentials,
             IdleCloser(self.routes),
             self.config,

@@ -8,6 +8,7 @@ routes         aliases and the targets behind them
 credentials    clouds' tokens and keys, fetched ahead of time
 object_table   whose the files, batches and responses at the upstreams are
 breakers       circuit breakers: which targets are avoided for a while
+connector      upstream connections opened in the background
 rate_limit_waits      what a target's 429s ask for, by client key
 credentials_ejection  providers that refuse the gateway's credentials
 retry_budget   how many second tries the traffic of the last seconds allows

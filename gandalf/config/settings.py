@@ -209,6 +209,9 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """From the request's last byte to the response's header section."""
     first_token: PositiveSeconds | None = 120.0
     """From the response headers to the first content of a stream."""
+    first_token_failover: PositiveSeconds | None = 12.0
+    """The same where another target is left to try, for a model that is known not to
+    think and a request of less than 64 KiB."""
     idle: PositiveSeconds | None = 60.0
     """Between two pieces of a response."""
     total: PositiveSeconds | None = None

@@ -77,7 +77,7 @@ class Pool:
     Args:
         base_url: Where to. The path is not looked at: a request's target is whole.
         max_connections: Exchanges under way at once; more wait, first come first
-            served, and their waiting is part of the phase ``connect``.
+            served, and their waiting is the phase ``pool``.
         keepalive_expiry: Seconds a connection may be idle and still be used.
         tls: Whom to trust when the URL is ``https``. None: the system's authorities.
         clock: The time, in seconds; that of the watches.
@@ -104,13 +104,14 @@ class Pool:
         self._host_field = b"host: %b\r\n" % self.origin.authority
         self._idle: deque[Connection] = deque()
         self._busy = 0
+        self._connecting = 0
         self._queue = trio.lowlevel.ParkingLot()
         self._closed = False
 
     @property
     def open(self) -> int:
         """Connections that are idle, in use or being made."""
-        return self._busy + len(self._idle)
+        return self._busy + self._connecting + len(self._idle)
 
     @property
     def idle(self) -> int:
@@ -157,7 +158,7 @@ class Pool:
         if self._busy < self.max_connections:
             self._busy += 1
         else:
-            watch.phase("pool", timeouts.connect)
+            watch.phase("pool", timeouts.pool)
             with watch.guard():
                 await self._queue.park()  # Whoever frees a slot hands it over.
         connection, now = None, 0.0
@@ -176,6 +177,7 @@ class Pool:
                         raise
                     # It was closed as we sent. Nothing came back, so the request goes
                     # out once more, where this cannot be the reason.
+                    watch.resent_at = self._clock()
                     connection.close()
                     connection = None
             if connection is None:
@@ -195,6 +197,31 @@ class Pool:
                 connection.close()
             self._free_slot()
             raise
+
+    async def connect(self, limit: float) -> None:
+        """Open a connection within ``limit`` seconds and keep it for a next request.
+
+        Does nothing if there are ``max_connections`` already.
+
+        Raises:
+            UpstreamBroken: There is no connection.
+        """
+        if self.open >= self.max_connections:
+            return
+        self._connecting += 1
+        connection: Connection | None = None
+        try:
+            with trio.move_on_after(limit):
+                connection = await self._connect()
+        finally:
+            self._connecting -= 1
+        if connection is None:
+            raise UpstreamBroken("connect took too long", sent=False)
+        if self._closed:
+            connection.close()
+            return
+        connection.idle_since = self._clock()
+        self._idle.append(connection)
 
     def close(self) -> None:
         """Close what is idle now and the rest when it becomes so. Idempotent.

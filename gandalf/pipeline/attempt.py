@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -44,6 +45,7 @@ from gandalf.pipeline.passthrough import ask_for
 from gandalf.pipeline.stream_body import StreamBody
 from gandalf.providers.base import (
     Ask,
+    Connectable,
     Provider,
     Upstream,
     UpstreamRequest,
@@ -57,6 +59,8 @@ from gandalf.telemetry.spans import Trace
 EVENTS = b"text/event-stream"
 # A whole answer larger than this does not come from a model.
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
+# Below this, reading the prompt is no reason for a late first token.
+SMALL_BODY = 64 * 1024
 # As much of an error body as is worth relaying.
 MAX_ERROR_BYTES = 64 * 1024
 
@@ -64,7 +68,7 @@ MAX_ERROR_BYTES = 64 * 1024
 class Lane:
     """A target, and all that is the same for every request to it."""
 
-    __slots__ = ("drains", "name", "provider", "target", "upstream")
+    __slots__ = ("connectable", "drains", "name", "provider", "target", "upstream")
 
     def __init__(
         self, target: Target, provider: Provider, upstream: Upstream, drains: Drains
@@ -73,6 +77,7 @@ class Lane:
         self.name = target.name
         self.provider = provider
         self.upstream = upstream
+        self.connectable = upstream if isinstance(upstream, Connectable) else None
         self.drains = drains
 
 
@@ -99,6 +104,7 @@ class Sending:
         "_watches",
         "attempt",
         "error",
+        "has_next",
         "lane",
         "permit",
         "reply",
@@ -128,6 +134,8 @@ class Sending:
         self._watch = Watch(math.inf if total is None else started_at + total)
         self.reply: Reply | None = None
         """What is served; None until it is known."""
+        self.has_next = False
+        """Whether another target is left to try."""
         self.error: UpstreamError | None = None
         """Why there is nothing to serve; nothing of it reached the client."""
         self.attempt = Attempt(
@@ -155,6 +163,9 @@ class Sending:
                 request, provider.timeouts, watch
             )
             now = trio.current_time()
+            watch.hedge = None
+            if watch.resent_at:
+                self._note_resent()
             self.attempt.status = response.status
             self.attempt.ttfb = now - self._started_at
             if isinstance(self._call, PassthroughCall):
@@ -169,6 +180,8 @@ class Sending:
                 now = trio.current_time()
             return self._whole(body, now)
         except UpstreamBroken as broken:
+            if watch.resent_at:
+                self._note_resent()
             self.error = self._failed(broken)
             return None
         except UpstreamError as error:
@@ -336,7 +349,7 @@ class Sending:
             keep_alive=exchange.dialect.KEEP_ALIVE if shape is Shape.EVENTS else b"",
         )
         follower = passthrough_answers.follow(call, shape)
-        self._watch.phase("first_token", self._provider.timeouts.first_token)
+        self._watch.phase("first_token", self._first_token_limit())
         reply = await self._followed(response, follower, status, content_type)
         # Not before it is served: another target's fields would stay with this one's.
         exchange.reply_headers += passed
@@ -361,7 +374,7 @@ class Sending:
 
     async def _stream(self, response: UpstreamResponse) -> Reply:
         exchange, provider = self._exchange, self._provider
-        self._watch.phase("first_token", provider.timeouts.first_token)
+        self._watch.phase("first_token", self._first_token_limit())
         first = await self._beginning(response)
         follower, form = self._follower(), exchange.stream_format
         if form is None:
@@ -428,6 +441,15 @@ class Sending:
         watch.phase("client", None)
         return self._serve(Reply(status, content_type, body), trio.current_time())
 
+    def _first_token_limit(self) -> float | None:
+        timeouts = self._provider.timeouts
+        if self.has_next and len(self._call.body) < SMALL_BODY:
+            limit = timeouts.first_token_failover
+            known = self._provider.model(self.lane.target.model)
+            if limit is not None and known.thinking is False:
+                return min(limit, timeouts.first_token or limit)
+        return timeouts.first_token
+
     def _follower(self) -> Follower:
         spoken, source = self._provider.dialect, self._exchange.dialect
         if self._translated is None:
@@ -458,6 +480,43 @@ class Sending:
         # It was waited for, in vain or not: that time is none of the gateway's own.
         self._exchange.upstream_time += self.attempt.duration
 
+    def _note_resent(self) -> None:
+        """Put on the record that the request was sent twice.
+
+        The first time went to a kept connection that the upstream had closed.
+        """
+        watch, attempt, exchange = self._watch, self.attempt, self._exchange
+        lost = watch.resent_at - self._started_at
+        first = Attempt(
+            target=self.lane.name,
+            started=attempt.started,
+            duration=lost,
+            outcome="stale_connection",
+            decision="retry",
+            reason="the upstream had closed the kept connection",
+        )
+        exchange.attempts.insert(len(exchange.attempts) - 1, first)
+        exchange.upstream_time += lost
+        attempt.started += lost
+        self._started_at = watch.resent_at
+        watch.resent_at = 0.0
+
+    # Connecting, beside another target.
+
+    def hedge_after(self, delay: float, hedge: Callable[[], object]) -> None:
+        """Have ``hedge`` called if this is still connecting after ``delay`` seconds."""
+        self._watch.hedge = hedge
+        self._watch.hedge_at = self._started_at + delay
+
+    def overtake(self) -> None:
+        """Stop connecting: another target has connected first."""
+        self._watch.overtake(trio.current_time() - self._started_at)
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether another target had connected first."""
+        return self._watch.overtaken
+
     def settle(self, exchange: Exchange) -> None:
         """Let go of the upstream; note how it ended, and tell the breaker."""
         self._let_go()
@@ -481,6 +540,7 @@ class Sending:
 
     def _let_go(self) -> None:
         self._watches.discard(self._watch)
+        self._watch.hedge = None  # It holds this.
         if self._response is not None:
             self._response.close()
 

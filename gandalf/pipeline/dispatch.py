@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import trio
 
 from gandalf.actors.breakers import Avoidance, Breakers, Cause, Permit
+from gandalf.actors.connector import HEAD_START, Connector
 from gandalf.actors.retry_budget import RetryBudget
 from gandalf.actors.routes import RouteTable, Snapshot
 from gandalf.actors.watches import Watches
@@ -43,6 +45,11 @@ from gandalf.providers.watch import UpstreamBroken
 # Request bodies from this size on (some 60,000 tokens) may be slow for their size:
 # that a time limit passed says nothing of the target.
 LARGE_BODY = 256 * 1024
+
+# A failure within so many seconds is worth a second try before the next target's turn,
+# and so is one that asks for no longer wait than this.
+QUICK = 1.0
+SHORT_WAIT = 2.0
 
 # Lanes remembered; a request about a stored object may name a target of its own.
 MAX_LANES = 10_000
@@ -90,6 +97,7 @@ class Dispatch:
         retry_budget: RetryBudget,
         current: Callable[[], Config],
         watches: Watches,
+        connector: Connector,
         *,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
@@ -98,6 +106,7 @@ class Dispatch:
         self._retry_budget = retry_budget
         self._current = current
         self._watches = watches
+        self._connector = connector
         self._uniform = uniform
         self._drains: dict[str, Drains] = {}
         self._snapshot = routes.current
@@ -113,7 +122,8 @@ class Dispatch:
         assert call is not None  # noqa: S101 - read_call comes before
         progress = _Progress(exchange, call)
         avoided: list[Lane] = []
-        for target in exchange.targets:
+        targets = exchange.targets
+        for place, target in enumerate(targets, 1):
             if progress.stuck:
                 break
             lane = self._lane(snapshot, target)
@@ -128,7 +138,10 @@ class Dispatch:
                 self._pass_over(progress, lane)
                 avoided.append(lane)
                 continue
-            reply = await self._send(progress, lane, permit)
+            following = targets[place:]
+            reply = await self._send(progress, lane, permit, following)
+            if reply is None and following and len(progress.failures) == 1:
+                reply = await self._repeat(progress, following)
             if reply is not None:
                 return reply
         if avoided and not progress.stuck:
@@ -173,9 +186,16 @@ class Dispatch:
         return lane
 
     async def _send(
-        self, progress: _Progress, lane: Lane, permit: Permit
+        self,
+        progress: _Progress,
+        lane: Lane,
+        permit: Permit,
+        following: tuple[Target, ...] = (),
     ) -> Reply | None:
         """Send to ``lane``; return the reply, or None after noting why there is none.
+
+        If it takes long to connect, one of the ``following`` targets may be connected
+        to meanwhile, and then there is no reply.
 
         Raises:
             UpstreamError: No other target is to be tried.
@@ -185,6 +205,11 @@ class Dispatch:
         exchange, call = progress.exchange, progress.call
         exchange.drains = lane.drains
         sending = Sending(exchange, call, lane, permit, self._watches)
+        if following:
+            sending.has_next = True
+            upstream = lane.connectable
+            if upstream is not None and not upstream.idle:
+                self._prepare_race(progress, sending, following)
         try:
             reply = await sending.run()
         except BadRequest as error:
@@ -210,7 +235,15 @@ class Dispatch:
         if _falls_back(progress.exchange, error):
             policy = policy._replace(failover=True)
         cause = error.__cause__
-        sending.permit.failure(
+        lane, permit = sending.lane, sending.permit
+        if sending.overtaken and lane.connectable is not None:
+            # Dead or only slow: the connector finds out, and settles the permit.
+            limit = lane.provider.timeouts.connect
+            self._connector.settle(lane.connectable, limit, permit)
+            sending.attempt.decision = "failover"
+            sending.attempt.reason = "another target had connected first"
+            return _Failure(sending, error, policy._replace(retry=True))
+        permit.failure(
             _fault(error, progress.call),
             error.detail,
             wait=error.retry_after,
@@ -237,6 +270,84 @@ class Dispatch:
         ):
             drains = self._drains[provider.name] = Drains(disconnect)
         return drains
+
+    async def _repeat(
+        self, progress: _Progress, following: tuple[Target, ...]
+    ) -> Reply | None:
+        """Send once more to the target of the only failure, if that is promising.
+
+        A target that is well and failed at once usually answers the second time, and
+        the next one may be another model. One that asks for a short wait gets it.
+        """
+        failure = progress.failures[0]
+        sending, error = failure.sending, failure.error
+        settings = self._current().retries
+        wait = error.retry_after or 0.0
+        if (
+            not failure.policy.retry
+            or progress.stuck
+            or sending.overtaken
+            or sending.attempt.status is None
+            or sending.attempt.duration > QUICK
+            or wait > SHORT_WAIT
+            or settings.max_attempts <= len(progress.exchange.targets)
+        ):
+            return None
+        name = sending.lane.name
+        if failure.policy.fault is Fault.RATE_LIMIT:
+            if not wait:
+                return None
+        elif self._breakers.avoidance(name, progress.key) is not None:
+            return None
+        if not self._retry_budget.allow_retry():
+            return None
+        sending.attempt.decision = "retry"
+        # Either this is the retry, or the next target has its turn first.
+        progress.failures[0] = failure._replace(
+            policy=failure.policy._replace(retry=False)
+        )
+        await trio.sleep(wait + self._uniform(0, settings.base_delay))
+        permit = self._breakers.admit(name, progress.key, retry=True)
+        if permit is None:
+            return None
+        return await self._send(progress, sending.lane, permit, following)
+
+    # Connecting to two.
+
+    def _prepare_race(
+        self, progress: _Progress, sending: Sending, following: tuple[Target, ...]
+    ) -> None:
+        """Have the next target connected to if ``sending`` is slow to connect."""
+        if progress.call.replayable:
+            race = partial(self._race, progress, sending, following)
+            sending.hedge_after(HEAD_START, race)
+
+    def _race(
+        self, progress: _Progress, sending: Sending, following: tuple[Target, ...]
+    ) -> None:
+        """Connect to the first of the ``following`` targets that is well."""
+
+        def connected(error: UpstreamBroken | None) -> None:
+            if error is None:
+                sending.overtake()
+
+        snapshot = self._routes.current
+        for target in following:
+            lane = self._lane(snapshot, target)
+            upstream = None if lane is None else lane.connectable
+            if (
+                lane is None
+                or upstream is None
+                or upstream is sending.lane.connectable
+                or self._breakers.avoidance(lane.name, progress.key) is not None
+            ):
+                continue
+            if upstream.idle:
+                connected(None)
+            else:
+                limit = lane.provider.timeouts.connect
+                self._connector.post(upstream, limit, connected)
+            return
 
     # No target of first choice has answered.
 

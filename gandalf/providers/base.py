@@ -106,6 +106,22 @@ class Upstream(Protocol):
         """Close what is idle now and the rest when it becomes so. Idempotent."""
 
 
+@runtime_checkable
+class Connectable(Upstream, Protocol):
+    """An upstream that can connect before there is a request."""
+
+    @property
+    def idle(self) -> int:
+        """Connections kept for a next request."""
+
+    async def connect(self, limit: float) -> None:
+        """Open a connection within ``limit`` seconds and keep it for a next request.
+
+        Raises:
+            UpstreamBroken: There is none.
+        """
+
+
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be asked of an upstream, in its provider's dialect."""
 

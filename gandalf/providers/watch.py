@@ -35,7 +35,18 @@ class Watch:
     tells that it was for the time, ``name`` and ``limit`` which phase it was.
     """
 
-    __slots__ = ("deadline", "expired", "limit", "name", "stop", "total_deadline")
+    __slots__ = (
+        "deadline",
+        "expired",
+        "hedge",
+        "hedge_at",
+        "limit",
+        "name",
+        "overtaken",
+        "resent_at",
+        "stop",
+        "total_deadline",
+    )
 
     def __init__(self, total_deadline: float = math.inf) -> None:
         self.total_deadline = total_deadline
@@ -44,6 +55,13 @@ class Watch:
         self.limit = 0.0
         self.expired = False
         self.stop: Callable[[], object] = _nobody
+        self.hedge: Callable[[], object] | None = None
+        """Called at ``hedge_at`` if the attempt is still connecting then."""
+        self.hedge_at = math.inf
+        self.overtaken = False
+        """Whether another target had connected first."""
+        self.resent_at = 0.0
+        """When the request was sent again, its kept connection being closed. 0: not."""
 
     def phase(self, name: str, limit: float | None, now: float | None = None) -> None:
         """Begin a phase that may last ``limit`` seconds. None: no limit.
@@ -64,12 +82,23 @@ class Watch:
 
     def sweep(self, now: float) -> None:
         """Stop who waits if the time is over by ``now``."""
+        if self.hedge is not None and now >= self.hedge_at:
+            hedge, self.hedge = self.hedge, None
+            if not self.worked and not self.expired:
+                hedge()
         if self.expired or (now < self.deadline and now < self.total_deadline):
             return
         if now >= self.total_deadline:
             self.name = "total"
         self.expired = True
         self.stop()
+
+    def overtake(self, limit: float) -> None:
+        """Stop connecting, after at least ``limit`` seconds: another target has."""
+        if not self.worked and not self.expired and self.stop is not _nobody:
+            self.limit = limit
+            self.expired = self.overtaken = True
+            self.stop()
 
     @contextmanager
     def guard(self) -> Iterator[None]:

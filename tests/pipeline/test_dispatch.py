@@ -13,6 +13,7 @@ import trio
 import trio.testing
 
 from gandalf.actors.breakers import Breakers
+from gandalf.actors.connector import HEAD_START, Connector
 from gandalf.actors.retry_budget import RetryBudget
 from gandalf.actors.routes import RouteTable, Snapshot, build_routes
 from gandalf.actors.watches import Watches
@@ -172,12 +173,15 @@ class World:
             upstreams={"a": self.a, "b": self.b},
             version=1,
         )
+        routes = RouteTable(snapshot)
+        self.connector = Connector(self.breakers, routes)
         self.dispatch = Dispatch(
-            RouteTable(snapshot),
+            routes,
             self.breakers,
             RetryBudget(config.retries),
             lambda: config,
             watches,
+            self.connector,
             uniform=lambda low, high: 0.0,
         )
         self.route = None
@@ -202,7 +206,8 @@ class World:
         finally:
             # Whatever happened, nothing may be held on to.
             assert len(self.watches) == 0
-            assert all(permit._breaker is None for permit in self.permits)
+            held = sum(permit._breaker is not None for permit in self.permits)
+            assert held <= self.connector.connecting
         return self.responder.received
 
     async def fails(self, kind=UpstreamError, **asked):
@@ -748,6 +753,145 @@ async def test_a_refusal_goes_to_the_next_target_if_the_route_says_so(
     else:
         await w.fails(UpstreamRefused)
     assert w.breakers.statistics()[0].failures == 0
+
+
+# Connecting.
+
+
+class ConnectingUpstream(FakeUpstream):
+    """Takes ``connecting`` seconds to connect, and keeps what it has connected."""
+
+    def __init__(self, connecting, answers):
+        super().__init__(answers)
+        self.connecting = connecting
+        self.idle = 0
+
+    async def connect(self, limit):
+        with trio.move_on_after(limit):
+            await trio.sleep(self.connecting)
+            self.idle += 1
+            return
+        raise UpstreamBroken("connect took too long", sent=False)
+
+    async def send(self, request, timeouts, watch):
+        if self.idle:
+            self.idle -= 1
+        else:
+            watch.phase("connect", timeouts.connect)
+            with watch.guard():
+                await trio.sleep(self.connecting)
+        return await super().send(request, timeouts, watch)
+
+
+@pytest.fixture
+async def racing(nursery):
+    """Make a World whose upstreams take so long to connect, and run its connector."""
+
+    def make(a_connects, b_connects, a=(), b=()):
+        watches = Watches()
+        w = World(watches, (), ())
+        w.a, w.b = ConnectingUpstream(a_connects, a), ConnectingUpstream(b_connects, b)
+        w.dispatch._routes.current.upstreams.update(a=w.a, b=w.b)
+        nursery.start_soon(watches.run)
+        nursery.start_soon(w.connector.run)
+        return w
+
+    return make
+
+
+async def test_a_dead_first_target_costs_its_head_start_and_no_more(
+    autojump_clock, racing
+):
+    w = racing(math.inf, 0.05, b=[whole()])
+    begin = trio.current_time()
+
+    assert await w.ask() == ANSWER
+
+    assert trio.current_time() - begin <= HEAD_START + 0.1 + 0.05
+    assert w.trail == [
+        ("a/m", "upstream_timeout", "failover"),
+        ("b/m", "served", "answer"),
+    ]
+    assert w.exchange.attempts[0].reason == "another target had connected first"
+
+
+async def test_the_loser_of_the_race_is_judged_by_whether_it_connects_at_all(
+    autojump_clock, racing
+):
+    w = racing(math.inf, 0.05, b=[whole() for _ in range(5)])
+    for _ in range(5):
+        await w.ask()
+        w.b.idle = 0
+    await trio.sleep(5)
+
+    (a, b) = w.breakers.statistics()
+
+    assert (a.failures, a.state) == (5, "open")
+    assert b.failures == 0
+
+
+async def test_a_target_that_is_slow_to_connect_is_none_the_worse_for_it(
+    autojump_clock, racing
+):
+    w = racing(0.6, 0.05, a=[whole()], b=[whole()])
+    await w.ask()
+    await trio.sleep(1)
+
+    assert w.breakers.statistics()[0].failures == 0
+    assert await w.ask() == ANSWER  # Over the connection that it has by now.
+    assert w.trail == [("a/m", "served", "answer")]
+
+
+async def test_the_first_target_wins_if_it_connects_first(autojump_clock, racing):
+    w = racing(0.5, 1.0, a=[whole()])
+
+    assert await w.ask() == ANSWER
+    assert w.trail == [("a/m", "served", "answer")]
+
+
+async def test_a_target_that_cannot_be_connected_to_is_tried_in_the_background(
+    autojump_clock, racing
+):
+    w = racing(math.inf, 0.0, a=[whole()], b=[whole() for _ in range(20)])
+    for _ in range(5):
+        w.breakers.admit("a/m").failure(Fault.TARGET, "no connection", sent=False)
+    for _ in range(20):
+        await w.ask()
+        await trio.sleep(1)
+        assert w.trail[0] == ("a/m", "breaker_open", "skipped")
+    w.a.connecting = 0.0
+    await trio.sleep(4)
+
+    assert await w.ask() == ANSWER
+
+    assert w.trail == [("a/m", "served", "answer")]
+    assert w.breakers.statistics()[0].state == "closed"
+
+
+async def test_a_request_sent_again_on_a_new_connection_is_two_attempts(
+    autojump_clock, world
+):
+    w = world()
+
+    async def send(request, timeouts, watch):
+        await trio.sleep(0.1)
+        watch.resent_at = trio.current_time()
+        await trio.sleep(0.2)
+        answer = whole()
+        answer.watch = watch
+        return answer
+
+    w.a.send = send
+
+    await w.ask(targets=["a/m"])
+
+    assert w.trail == [
+        ("a/m", "stale_connection", "retry"),
+        ("a/m", "served", "answer"),
+    ]
+    first, second = w.exchange.attempts
+    assert (first.duration, second.duration) == pytest.approx((0.1, 0.2), abs=0.01)
+    assert second.started == pytest.approx(0.1, abs=0.01)
 
 
 # A client that leaves.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import trio
 
 from gandalf.actors.breakers import Breakers
+from gandalf.actors.connector import Connector
 from gandalf.actors.retry_budget import RetryBudget
 from gandalf.actors.routes import RouteTable, Snapshot, build_routes
 from gandalf.actors.watches import Watches
@@ -127,12 +128,15 @@ class Simulation:
             upstreams=dict(zip(names, upstreams, strict=True)),
             version=1,
         )
+        routes = RouteTable(snapshot)
+        self.connector = Connector(self.breakers, routes)
         self.dispatch = Dispatch(
-            RouteTable(snapshot),
+            routes,
             self.breakers,
             RetryBudget(config.retries),
             lambda: config,
             self.watches,
+            self.connector,
             uniform=random.Random(seed).uniform,
         )
         self.outcomes = []

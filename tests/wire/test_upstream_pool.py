@@ -23,7 +23,7 @@ from gandalf.http.upstream_connection import (
 )
 from gandalf.http.wire import Wire
 from gandalf.providers.base import UpstreamRequest
-from gandalf.providers.watch import UpstreamBroken, Watch
+from gandalf.providers.watch import ScopedWatch, UpstreamBroken, Watch
 from tests.fakes.calls import TooLate, a_request, call, opened, read
 from tests.fakes.servers import OK, answering, echo_lengths, serving
 
@@ -312,10 +312,14 @@ async def test_a_request_lost_on_a_stale_connection_is_sent_again_on_a_new_one(e
     async with serving(script) as server:
         with closing(Pool(server.url)) as pool:
             await call(pool)
-            got = await call(pool, a_request(b"again"))
+            with trio.CancelScope() as scope:
+                watch = ScopedWatch(scope)
+                response = await pool.send(a_request(b"again"), Timeouts(), watch)
+            body = await read(response)
             assert (pool.open, pool.idle) == (1, 1)
 
-    assert got.body == b"ok"
+    assert body == b"ok"
+    assert 0 < watch.resent_at <= trio.current_time()
     assert [request[-5:] == b"again" for request in requests] == [False, True, True]
 
 
@@ -445,17 +449,29 @@ async def test_a_newcomer_does_not_overtake_who_waits(nursery):
     assert order == [b"waiting", b"newcomer"]
 
 
-async def test_waiting_for_a_slot_is_a_phase_of_its_own_within_the_connect_limit():
+async def test_waiting_for_a_slot_is_a_phase_with_a_limit_of_its_own():
     async with serving(silent) as server:
         with closing(Pool(server.url, max_connections=1)) as pool:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(call, pool)
                 await wait_all_tasks_blocked(0.005)
                 with pytest.raises(TooLate, match="pool"):
-                    await call(pool, None, Timeouts(connect=0.02))
+                    await call(pool, None, Timeouts(pool=0.02))
                 assert (pool.open, pool.waiting) == (1, 0)
                 nursery.cancel_scope.cancel()
             assert pool.open == 0
+
+
+async def test_a_connection_opened_ahead_is_used_by_the_next_request():
+    async with serving(echo_lengths) as server:
+        with closing(Pool(server.url, max_connections=1)) as pool:
+            await pool.connect(5.0)
+            await pool.connect(5.0)  # There is no room for a second one.
+            assert (pool.open, pool.idle) == (1, 1)
+
+            assert (await call(pool, a_request(b"x" * 7))).body == b"7"
+
+    assert len(server.peers) == 1
 
 
 async def test_a_silent_upstream_runs_into_the_response_headers_phase():
