@@ -19,8 +19,9 @@ Rules:
 - **One caller opens nothing for the others.** Where several client keys use a target,
   a row must hold failures of two of them, and the share must be reached without the key
   that failed most. Failures to connect cannot depend on the request and count for all.
-- **Probes.** An open target gets one request at a time as a probe: a second after it
-  opened, and then ten times the cost of the last failed probe apart, from
+- **Probes.** An open target gets one request at a time as a probe (and one more where
+  that has no outcome after ``open_timeout``): a second after the breaker opened, and
+  then ten times the cost of the last failed probe apart, from
   ``PROBE_EVERY`` to ``open_timeout`` seconds. Where it could not be connected to, the
   connector asks in the background instead (``unreachable``, ``reachable``), so that no
   request waits for a dead host. After a row of failures one success closes it; after a
@@ -296,7 +297,9 @@ class Breaker:
         if self.state is CLOSED:
             self._set_clear(now)
             return Permit(self, self.epoch, key, RETRY if retry else NORMAL)
-        if retry or self._probing or (self.state is OPEN and now < self.probe_at):
+        if retry or self._probe_is_out(now):
+            return None
+        if self.state is OPEN and now < self.probe_at:
             return None
         if self.state is OPEN:
             self._enter(HALF_OPEN, self.reason)
@@ -475,6 +478,11 @@ class Breaker:
         if wait is not None:
             return Cause.RATE_LIMIT, wait.reason, wait.until
         return None, "", None
+
+    def _probe_is_out(self, now: float) -> bool:
+        """Whether a probe is under way and may still be waited for."""
+        patience = self._owner.settings.open_timeout
+        return self._probing and now < self._probe_began + patience
 
     def _passes_ejection(self, now: float) -> bool:
         ejection = self._ejection

@@ -333,6 +333,15 @@ def test_a_probe_that_tells_nothing_leaves_its_place_to_the_next():
     assert state_of(breakers) == "closed"
 
 
+def test_a_probe_without_an_outcome_does_not_keep_the_next_one_away():
+    breakers, clock, _, _probe = half_opened()
+    clock.advance(29.9)
+    assert breakers.admit(T) is None
+    clock.advance(0.1)
+
+    assert breakers.admit(T) is not None
+
+
 def test_an_old_permit_cannot_speak_for_the_probe():
     breakers, clock, _ = breakers_with()
     old = [breakers.admit(T) for _ in range(3)]
@@ -702,6 +711,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         )
         self.outstanding = []
         self.probe = None
+        self.probe_began = 0.0
         self.state = BreakerState.CLOSED
 
     def changed(self, target, old, new):
@@ -718,8 +728,9 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
             if before is not BreakerState.CLOSED and self.enabled:
                 assert not retry, "a retry as a probe"
                 assert self.state is BreakerState.HALF_OPEN
-                assert self.probe is None, "a second probe"
-                self.probe = permit
+                late = self.clock() >= self.probe_began + 3
+                assert self.probe is None or late, "a second probe"
+                self.probe, self.probe_began = permit, self.clock()
             self.outstanding.append(permit)
         return permit
 
