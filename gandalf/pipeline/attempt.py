@@ -373,7 +373,7 @@ class Sending:
         return body
 
     async def _stream(self, response: UpstreamResponse) -> Reply:
-        exchange, provider = self._exchange, self._provider
+        exchange = self._exchange
         self._watch.phase("first_token", self._first_token_limit())
         first = await self._beginning(response)
         follower, form = self._follower(), exchange.stream_format

@@ -298,9 +298,6 @@ async def test_s09_a_stream_that_stalls_is_a_clean_error_in_time(autojump_clock,
     assert (await b.ask()).verdict == "pass"
 
 
-@pytest.mark.xfail(
-    reason="the native path skips an event that is not JSON", strict=False
-)
 async def test_s10_a_malformed_chunk_is_never_a_whole_answer(autojump_clock, bench):
     garbled = Script(ROLE, *words(0, 10), b'data: {"choi\n\n', *words(11), *END)
     b = bench(first(garbled))
