@@ -47,6 +47,7 @@ from gandalf.http.upstreams import IdleCloser, credentials_of, make_snapshot
 from gandalf.pipeline.authenticate import Authenticate
 from gandalf.pipeline.authorize import Authorize
 from gandalf.pipeline.cache_lookup import CacheLookup
+from gandalf.pipeline.decode_body import DecodeBody
 from gandalf.pipeline.dispatch import Dispatch
 from gandalf.pipeline.locate import Locate
 from gandalf.pipeline.rate_limit import RateLimit
@@ -211,6 +212,7 @@ class _Gateway:
                 recording,
                 *begin_trace,
                 Authenticate(self.keys),
+                DecodeBody(routes.config),
                 ReadCall(),
                 Authorize(),
                 RateLimit(self.limiter, routes.config),

@@ -7,7 +7,9 @@ import pytest
 
 HEAVY = (
     "asyncio",
+    "backports",
     "botocore",
+    "brotli",
     "google",
     "h2",
     "httpx",

@@ -55,13 +55,13 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive_interval: PositiveSeconds = 15.0
     """Silence on a stream after which a keep-alive comment is sent."""
     max_body_bytes: SizeBytes = 32 * 1024 * 1024
-    """Size of a request body above which it is refused with 413."""
+    """Size of a request body above which it is refused with 413, also once decoded."""
     max_header_bytes: SizeBytes = 32 * 1024
     """Size of a header section above which it is refused with 431."""
     max_body_bytes_total: SizeBytes = 1024 * 1024 * 1024
     """Sum of all request bodies in memory above which requests are shed with 503."""
     max_upload_bytes: SizeBytes = 512 * 1024 * 1024
-    """Size above which a body is refused that is passed on while it arrives."""
+    """The same for forms and files, which are passed on while they arrive."""
     max_connections: PositiveCount = 10_000
     """Open client connections above which new ones are refused with 503."""
     backlog: PositiveCount = 4096

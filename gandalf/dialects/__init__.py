@@ -11,6 +11,7 @@ conversation  the neutral model between two dialects
 translation   from one dialect to another, and what is lost on the way
 reference     docs/translation.md, made from their tables
 json_object   a JSON object as sent: its governed keys, and changing one in place
+content_coding  gzip, deflate, br and zstd bodies, decoded within bounds
 multipart     form data as it arrives
 sse           server-sent events: where one ends, what it says
 ndjson        JSON, one value a line

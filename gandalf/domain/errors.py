@@ -8,6 +8,7 @@
     |-- MethodNotAllowed        405  carries what is allowed
     |-- RequestTimeout          408  the client did not finish sending in time
     |-- PayloadTooLarge         413
+    |-- UnsupportedEncoding     415  carries the content codings that are accepted
     |-- HeadersTooLarge         431
     |-- RateLimited             429  carries retry_after
     |-- Overloaded              503  shed for load, for a full journal, for a lost store
@@ -194,6 +195,23 @@ class PayloadTooLarge(GatewayError):
     status = 413
     type = "invalid_request_error"
     code = "request_too_large"
+
+
+class UnsupportedEncoding(GatewayError):
+    """The request body has a content coding that is not decoded here.
+
+    Args:
+        message: The reason.
+        accepted: The codings that are, as in ``Accept-Encoding`` (RFC 9110, 15.5.16).
+    """
+
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_content_encoding"
+
+    def __init__(self, message: str, accepted: str) -> None:
+        super().__init__(message)
+        self.accepted = accepted
 
 
 class HeadersTooLarge(GatewayError):

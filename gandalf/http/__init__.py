@@ -33,6 +33,7 @@ Towards upstreams:
 upstreams            the connections to every provider, kept over reloads
 upstream             the pool of one provider
 upstream_connection  HTTP/1.1 with one upstream
+decoded_response     a response body without its content coding
 response_parser      strict responses out of bytes
 wire                 one upstream's socket
 dial                 resolving, connecting, TLS

@@ -27,6 +27,7 @@ from gandalf.domain.errors import (
     NotFound,
     PayloadTooLarge,
     RequestTimeout,
+    UnsupportedEncoding,
 )
 from gandalf.http import endpoints, model_lists
 from gandalf.http.admin.views import AdminViews, problem_response
@@ -157,6 +158,8 @@ class Application:
         if request.path.startswith(f"{PREFIX}/"):
             # Deny by default: without a key nothing is told of what is below.
             g.identity = authenticate(self._keys, *_asked())
+        if endpoints.find(request.method.encode(), _raw_path(request)) is None:
+            _refuse_coding(_headers(request).get(b"content-encoding", b""))
 
     async def _end(self, response: Response) -> Response:
         if isinstance(response, ExchangeResponse):
@@ -212,6 +215,12 @@ def _headers(request: Request) -> Headers:
         (name.encode("latin-1"), value.encode("latin-1"))
         for name, value in request.headers.items()
     )
+
+
+def _refuse_coding(coding: bytes) -> None:
+    """Refuse an encoded body for a page: only the pipeline decodes bodies."""
+    if coding.strip().lower() not in (b"", b"identity"):
+        raise UnsupportedEncoding("content codings are not accepted here", "identity")
 
 
 def _raw_path(request: Request) -> bytes:

@@ -308,6 +308,7 @@ class Connection:
             upload=self._upload,
         )
         exchange.on_let_go = self._give_room_back
+        exchange.take_room = self._take_room
         responder = self._responder = ExchangeResponder(exchange, response)
         responder.sent_at = request.received_at
         if self._ended:
@@ -329,6 +330,11 @@ class Connection:
             and response.keep_alive
             and not service.draining
         )
+
+    def _take_room(self, size: int) -> None:
+        """Count ``size`` bytes more for the body of the request under way."""
+        self._service.budget.take(size)
+        self._body_size += size
 
     def _give_room_back(self) -> None:
         """Say that the body of the request under way is held no longer. Idempotent."""

@@ -17,9 +17,15 @@ import trio
 
 from gandalf.config import Timeouts
 from gandalf.domain.errors import Fault
+from gandalf.http.decoded_response import decoded
 from gandalf.http.dial import origin_of, tls_context
-from gandalf.http.upstream import Pool, Response
-from gandalf.providers.base import Headers, Upload, UpstreamRequest
+from gandalf.http.upstream import Pool
+from gandalf.providers.base import (
+    Headers,
+    Upload,
+    UpstreamRequest,
+    UpstreamResponse,
+)
 from gandalf.providers.fields import parse, render
 from gandalf.providers.watch import ScopedWatch, UpstreamBroken, Watch
 
@@ -61,13 +67,15 @@ class PoolTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Leave the pool as it is: others use it too."""
 
-    async def _send(self, request: httpx.Request, timeouts: Timeouts) -> Response:
-        response: Response | None = None
+    async def _send(
+        self, request: httpx.Request, timeouts: Timeouts
+    ) -> UpstreamResponse:
+        response: UpstreamResponse | None = None
         with trio.CancelScope() as scope:
             watch = ScopedWatch(scope)
             try:
                 response = await self._pool.send(
-                    _as_sent(request), timeouts, watch, coded=True
+                    _as_sent(request), timeouts, watch, decode=False
                 )
             except UpstreamBroken as error:
                 failure = (
@@ -90,7 +98,7 @@ def _as_sent(request: httpx.Request) -> UpstreamRequest:
 class _PoolStream(httpx.AsyncByteStream):
     """A response's body; no generator, which would need care if not read to its end."""
 
-    def __init__(self, response: Response, limit: float | None) -> None:
+    def __init__(self, response: UpstreamResponse, limit: float | None) -> None:
         self._response = response
         self._limit = math.inf if limit is None else limit
 
@@ -155,12 +163,11 @@ class HttpxUpstream:
 
     async def send(
         self, request: UpstreamRequest, timeouts: Timeouts, watch: Watch
-    ) -> HttpxResponse:
+    ) -> UpstreamResponse:
         """Send ``request`` and wait for the response's header section.
 
         Raises:
-            UpstreamBroken: No connection, or it broke before the header section, or
-                the answer is compressed although nobody asked for that.
+            UpstreamBroken: No connection, or it broke before the header section.
         """
         sent = False
 
@@ -192,10 +199,8 @@ class HttpxUpstream:
                 raise _broken(error, sent=sent) from None
             raise
         answer = HttpxResponse(response, watch, self._let_go)
-        if answer.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            answer.close()
-            raise UpstreamBroken("the upstream's answer is compressed", sent=True)
-        return answer
+        coding = answer.headers.get(b"content-encoding")
+        return answer if coding is None else decoded(answer, coding)
 
     def close(self) -> None:
         """Close all connections as soon as none is in use. Synchronous, idempotent."""

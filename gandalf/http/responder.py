@@ -8,7 +8,11 @@ from functools import lru_cache
 
 import trio
 
-from gandalf.domain.errors import GatewayError, MethodNotAllowed
+from gandalf.domain.errors import (
+    GatewayError,
+    MethodNotAllowed,
+    UnsupportedEncoding,
+)
 from gandalf.domain.usage import Attempt
 from gandalf.http.channel import Channel, field_lines
 from gandalf.pipeline.exchange import Exchange, Reply
@@ -177,4 +181,6 @@ def error_headers(error: GatewayError) -> list[tuple[bytes, bytes]]:
         headers.append((b"x-should-retry", b"false"))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allow.encode()))
+    if isinstance(error, UnsupportedEncoding):
+        headers.append((b"accept-encoding", error.accepted.encode()))
     return headers

@@ -16,9 +16,10 @@ from typing import Any
 import trio
 
 from gandalf.config import Timeouts
+from gandalf.http.decoded_response import decoded
 from gandalf.http.dial import Resolver, dial, origin_of, secure, tls_context
 from gandalf.http.upstream_connection import Connection, NoAnswer
-from gandalf.providers.base import Upload, UpstreamRequest
+from gandalf.providers.base import Upload, UpstreamRequest, UpstreamResponse
 from gandalf.providers.watch import UpstreamBroken, Watch
 
 
@@ -129,18 +130,18 @@ class Pool:
         timeouts: Timeouts,
         watch: Watch,
         *,
-        coded: bool = False,
-    ) -> Response:
+        decode: bool = True,
+    ) -> UpstreamResponse:
         """Send ``request`` and wait for the response's header section.
 
         Args:
             request: What to send.
             timeouts: How long its phases may last.
             watch: Who keeps them.
-            coded: Whether the answer may have a content coding.
+            decode: Whether to decode a body that has a content coding.
 
         Raises:
-            UpstreamBroken: No connection, or no valid answer, or a compressed one.
+            UpstreamBroken: No connection, or no valid answer.
             GatewayError: The rest of the request's body did not come.
         """
         body, limit = request.body, timeouts.response_headers
@@ -186,12 +187,11 @@ class Pool:
                     connection = await self._connect()
                 _begin(connection, limit, watch, trio.current_time())
                 await connection.request(head, body, watch, limit, request.upload)
+            response = Response(self, connection)
             coding = connection.parser.headers.get(b"content-encoding")
-            if coding is not None and not coded and coding.lower() != b"identity":
-                # Providers ask for ``identity``. Decoding for an upstream that does
-                # what it was told not to do would need a bound on what it unpacks to.
-                raise UpstreamBroken("the upstream's answer is compressed", sent=True)
-            return Response(self, connection)
+            if coding is not None and decode:
+                return decoded(response, coding)
+            return response
         except BaseException:
             if connection is not None:
                 connection.close()

@@ -4,6 +4,7 @@ In the order in which ``gandalf.app`` lists them:
 record_usage    one record for each request, whatever became of it
 trace           a span for each, if tracing is on
 authenticate    who is calling
+decode_body     the body without its content coding, if it has one
 read_call       what they ask for
 authorize       whether they may
 rate_limit      whether they may now

@@ -75,6 +75,10 @@ def is_strict(headers: Headers, route: Route | None) -> bool:
     return route is not None and route.strict
 
 
+def _unlimited(size: int) -> None:
+    """Count nothing: where the server bounds request bodies itself."""
+
+
 class Exchange:
     """Each stage reads what earlier stages wrote and fills in its own part.
 
@@ -133,6 +137,7 @@ class Exchange:
         "served_by",
         "status",
         "stream_format",
+        "take_room",
         "targets",
         "trace",
         "ttft",
@@ -170,6 +175,9 @@ class Exchange:
         self.scope = trio.CancelScope() if scope is None else scope
         self.on_let_go: Callable[[], object] | None = None
         """Called if the body is held no longer although the exchange goes on."""
+        self.take_room: Callable[[int], object] = _unlimited
+        """Counts bytes of a decoded body in with those of all requests in memory, or
+        raises Overloaded."""
 
         # Of the endpoint: asked for so often that they have places of their own.
         self.operation = endpoint.operation

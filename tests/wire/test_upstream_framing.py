@@ -131,6 +131,7 @@ async def test_a_connection_reset_in_the_body_is_not_its_end():
         b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 1\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: lzma\r\ncontent-length: 1\r\n\r\nx",
     ],
 )
 async def test_what_is_not_an_answer_we_can_pass_on_is_broken(answer):
