@@ -16,6 +16,7 @@ multipart     form data as it arrives
 sse           server-sent events: where one ends, what it says
 ndjson        JSON, one value a line
 event_stream  Amazon's binary events
+joining       the pieces of a streamed answer put together
 unread        the rule for parts of an answer that cannot be read
 reasoning     effort and budget
 signatures    seals on thinking, carried through a foreign dialect

@@ -171,6 +171,12 @@ class UpstreamDialect(Protocol):
         answer that a stream could be made of.
         """
 
+    def as_whole(self, body: bytes) -> bytes:
+        """Return the whole answer that a stream makes, to a request for no stream.
+
+        b"" if ``body`` is no complete stream, or was not read in full.
+        """
+
     def read_error(self, body: bytes) -> ErrorDetails:
         """Return the details of an error body, in whatever form it is."""
 

@@ -37,6 +37,7 @@ from __future__ import annotations
 import enum
 import json
 import math
+from collections.abc import Callable
 from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
@@ -113,6 +114,29 @@ def require_utf8(body: bytes) -> None:
     """Raise UnicodeDecodeError unless ``body`` is UTF-8."""
     if not body.isascii():
         body.decode()
+
+
+def read_whole(
+    body: bytes, decode: Callable[[bytes], V], view: type[V]
+) -> tuple[V, bool]:
+    """Return what ``view`` reads of a whole answer, and if that is only a part of it.
+
+    Args:
+        body: The answer.
+        decode: The view's decoder.
+        view: What is read.
+
+    Raises:
+        UNREADABLE: It is no JSON, or not UTF-8.
+    """
+    require_utf8(body)
+    try:
+        return decode(body), False
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        salvaged = read_leniently(body, view)
+        if salvaged is None:
+            raise
+        return salvaged, True
 
 
 def bad_end(reason: str | None) -> Failed:

@@ -22,7 +22,6 @@ from gandalf.dialects.translation import (
     translate_request,
 )
 from gandalf.dialects.unread import (
-    BOM,
     UNKNOWN_SHAPE,
     Kind,
     kind_of,
@@ -292,9 +291,16 @@ class Sending:
     def _whole(self, body: bytes, now: float) -> Reply:
         exchange, translated = self._exchange, self._translated
         call = self._call if translated is None else translated
-        if body.startswith(BOM):
+        dialect = self._provider.dialect
+        answer = dialect.read_answer(call.operation, body)
+        if answer is None:
             body = without_mark(body)
-        self._note_answer(self._provider.dialect.read_answer(call.operation, body))
+            answer = dialect.read_answer(call.operation, body)
+        if answer is None and (made := dialect.as_whole(body)):
+            # A stream that was not asked for.
+            body = made
+            answer = dialect.read_answer(call.operation, body)
+        self._note_answer(answer)
         if translated is not None:
             body = self._in_clients_words(body, translated)
         if exchange.capture is not None:
@@ -331,15 +337,26 @@ class Sending:
         if not 200 <= status < 300:
             raise await self._refusal(response)
         content_type = response.headers.get(b"content-type", b"")
-        shape = passthrough_answers.shape_of(call, status, content_type)
-        if call.stream and shape is not Shape.EVENTS:
-            raise UpstreamError(self._provider.name, "the answer is not a stream")
-        if shape is Shape.OPAQUE and not _has_end(response):
+        label = passthrough_answers.shape_of(call, status, content_type)
+        shape, first = label, b""
+        self._watch.phase("first_token", self._first_token_limit())
+        if label is not Shape.OPAQUE:
+            first = await self._decisive(response)
+            shape = passthrough_answers.shape_by(label, first)
+        elif not _has_end(response):
             raise UpstreamError(self._provider.name, "the answer does not say its end")
+        if shape is not label:
+            content_type = passthrough_answers.LABELS[shape]
         passed = passthrough_answers.passed_headers(response.headers)
-        if shape is Shape.WHOLE:
-            whole = await self._read(response, trio.current_time())
+        if shape is Shape.WHOLE or passthrough_answers.wants_whole(call, shape):
+            whole = first + await self._read(response, trio.current_time())
+            if shape is Shape.EVENTS:
+                whole = passthrough_answers.as_whole(call, whole)
+                content_type = passthrough_answers.LABELS[Shape.WHOLE]
+            whole = without_mark(whole)
             self._note_answer(passthrough_answers.read_answer(call, whole))
+            if call.stream:
+                raise UpstreamError(self._provider.name, "the answer is not a stream")
             exchange.reply_headers += passed
             reply = Reply(status, content_type, whole)
             return self._serve(reply, trio.current_time())
@@ -349,8 +366,7 @@ class Sending:
             keep_alive=exchange.dialect.KEEP_ALIVE if shape is Shape.EVENTS else b"",
         )
         follower = passthrough_answers.follow(call, shape)
-        self._watch.phase("first_token", self._first_token_limit())
-        reply = await self._followed(response, follower, status, content_type)
+        reply = await self._followed(response, follower, status, content_type, first)
         # Not before it is served: another target's fields would stay with this one's.
         exchange.reply_headers += passed
         return reply
@@ -395,23 +411,27 @@ class Sending:
             if not kind.startswith(provider.stream_content_type):
                 raise UpstreamError(provider.name, "the answer is not a stream")
             return b""
-        first, now = await response.receive(), trio.current_time()
+        first = await self._decisive(response)
         events = provider.stream_content_type == EVENTS
-        if events and first.startswith((b"data: {", b"event: ", b": ")):
+        found = kind_of(first)
+        if found is (Kind.EVENTS if events else Kind.JSON) or not first:
+            return without_mark(first)
+        if found is Kind.JSON:
+            rest = await self._read(response, trio.current_time())
+            return self._as_stream(first + rest)
+        if found is Kind.OTHER and kind.startswith(provider.stream_content_type):
             return first
-        wanted = Kind.EVENTS if events else Kind.JSON
-        while (found := kind_of(first)) is Kind.UNDECIDED:
+        raise UpstreamError(provider.name, "the answer is not a stream")
+
+    async def _decisive(self, response: UpstreamResponse) -> bytes:
+        """Return as much of a body as tells what it is; b"" if there is none."""
+        first = await response.receive()
+        while kind_of(first) is Kind.UNDECIDED:
             piece = await response.receive()
             if not piece:
                 break
             first += piece
-        if found is wanted or not first:
-            return first
-        if found is Kind.JSON:
-            return self._as_stream(first + await self._read(response, now))
-        if found is Kind.OTHER and kind.startswith(provider.stream_content_type):
-            return first
-        raise UpstreamError(provider.name, "the answer is not a stream")
+        return first
 
     def _as_stream(self, body: bytes) -> bytes:
         """Return a whole answer to a request for a stream as the stream it stands for.

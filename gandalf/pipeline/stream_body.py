@@ -112,7 +112,10 @@ class StreamBody:
             else:
                 # Signs of life do not prolong it.
                 left = finished_at + GRACE_AFTER_FINISH - before
-                self._watch.phase("idle", max(0.0, left), before)
+                if left <= 0:
+                    self._complete_if_read()
+                    continue
+                self._watch.phase("idle", left, before)
             await self._read()
             # Until the next read it is the client who takes its time.
             self._watch.phase("client", None)

@@ -419,13 +419,13 @@ def test_the_usage_of_a_stream_that_was_left_is_the_last_reported():
     assert follower.ending == b""
 
 
-def test_usage_after_the_finish_counts_and_takes_the_place_of_the_ending():
+def test_usage_after_the_finish_counts_and_is_part_of_the_ending():
     first = fake.event(fake.response(fake.candidate("Hello"), usage=None))
     last = fake.event({"usageMetadata": fake.usage(9, 2)})
 
     shown, follower = followed([first, last])
 
-    assert (shown, follower.ending) == (first, last)
+    assert (shown, follower.ending) == (b"", first + last)
     assert follower.usage == TokenUsage(input=9, output=2)
 
 

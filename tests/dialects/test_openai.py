@@ -234,6 +234,74 @@ def test_content_starts_after_the_role():
     assert stream.content_seen
 
 
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+def test_a_call_of_a_tool_that_only_opens_is_no_content(separators):
+    def call(arguments):
+        delta = {"tool_calls": [{"index": 0, "function": {"arguments": arguments}}]}
+        choice = {"index": 0, "delta": delta, "finish_reason": None}
+        said = json.dumps({"choices": [choice]}, separators=separators)
+        return sse.event(said.encode())
+
+    stream = ChatStream(strip_usage=True)
+
+    stream.feed(ROLE + call(""))
+    assert not stream.content_seen
+    stream.feed(call("{"))
+    assert stream.content_seen
+
+
+@pytest.mark.parametrize(
+    ("event", "shared"),
+    [
+        (b'{"choices":[],"usage":{"prompt_tokens":1},"x":1}', b'{"choices":[],"x":1}'),
+        (b'{"choices":null,"x":1,"usage":"5"}', b'{"choices":null,"x":1}'),
+        (b'{"id":"c","choices":[],"usage":{"prompt_tokens":1}}', None),
+        (
+            b'{"choices":[{"index":0,"usage":null}]}',
+            b'{"choices":[{"index":0,"usage":null}]}',
+        ),
+        (b'{"usage":null,"choices":[]}', b'{"usage":null,"choices":[]}'),
+        (b'{"choices":[],"usage":null}', b'{"choices":[]}'),
+    ],
+)
+def test_only_the_usage_that_we_asked_for_is_taken_out(event, shared):
+    _, out = follow(sse.event(event))
+
+    assert out == (b"" if shared is None else sse.event(shared))
+
+
+def test_a_choice_that_began_must_finish_before_the_end_marker():
+    stream, _ = follow(HELLO + chunk({"content": "x"}, index=1) + STOP + DONE)
+
+    assert not stream.done
+    assert stream.failed == Failed(message="the answer does not say how it ended")
+    assert not stream.finished(1)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"object":"error","message":"full","code":500}',
+        b'{"detail":"full"}',
+        b'{"error":"full"}',
+        b'{"message":"full"}',
+        b'{"choices":[{"index":0,"error":{"message":"full"},"delta":{}}]}',
+    ],
+)
+def test_an_error_of_any_shape_is_one(data):
+    stream, out = follow(HELLO + sse.event(data) + WORLD + DONE)
+
+    assert out == HELLO
+    assert stream.failed.message == "full"
+
+
+def test_an_event_that_is_named_an_error_is_one_whatever_it_says():
+    stream, out = follow(HELLO + b"event: error\ndata: out of memory\n\n" + DONE)
+
+    assert out == HELLO
+    assert stream.failed is not None
+
+
 def test_an_error_event_ends_the_stream_and_is_not_passed_on():
     error = b'data: {"error":{"message":"overloaded","code":503}}\n\n'
 

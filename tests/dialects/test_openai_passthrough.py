@@ -5,6 +5,7 @@ from openai.types import Batch, FileObject, ImageGenCompletedEvent
 from openai.types.audio import TranscriptionTextDoneEvent
 
 from gandalf.dialects import sse
+from gandalf.dialects.conversation import Failed
 from gandalf.dialects.openai.media import MediaStream, OpaqueStream
 from gandalf.dialects.openai.passthrough import Action, PassthroughCall, read_call
 from gandalf.dialects.openai.passthrough_answers import (
@@ -13,6 +14,7 @@ from gandalf.dialects.openai.passthrough_answers import (
     follow,
     passed_headers,
     read_answer,
+    shape_by,
     shape_of,
 )
 from gandalf.dialects.openai.responses import ResponsesStream
@@ -32,6 +34,14 @@ from tests.dialects.openai_events import (
     a_response,
     encoded,
 )
+
+# What an answer to each must have, beside what a test is about.
+NEEDED = {
+    "audio": {"text": "x"},
+    "images": {"data": [{"b64_json": "iVBO"}]},
+    "moderations": {"results": [{}]},
+    "rerank": {"results": []},
+}
 
 
 def a_call(operation, action=Action.CREATE, **changes):
@@ -353,7 +363,7 @@ def test_a_batch_tells_of_its_files_and_of_its_usage_when_it_has_ended():
     ],
 )
 def test_usage_is_read_wherever_it_stands(operation, body, usage):
-    answer, seen = answer_to(operation, body)
+    answer, seen = answer_to(operation, {**body, **NEEDED[operation]})
 
     assert answer.usage == usage
     assert answer.failed is None
@@ -372,7 +382,59 @@ def test_an_error_in_the_place_of_an_answer_is_a_failure(operation):
     "body", [b"", b"<html>", b"[]", b'{"usage":7,"id":8}', b"\xff"]
 )
 def test_what_cannot_be_read_is_no_answer(operation, body):
-    assert answer_to(operation, body)[0] is None
+    answer, _ = answer_to(operation, body)
+
+    assert answer is None or answer.failed is not None
+
+
+@pytest.mark.parametrize(
+    ("operation", "action", "body", "missing"),
+    [
+        ("images", Action.CREATE, {"created": 1, "data": []}, "data"),
+        ("audio", Action.CREATE, {"duration": 3}, "text"),
+        ("moderations", Action.CREATE, {"id": "m", "results": []}, "results"),
+        ("rerank", Action.CREATE, {"id": "r"}, "results"),
+        ("responses", Action.CREATE, {"id": "resp_1", "status": "completed"}, "output"),
+        ("responses", Action.RETRIEVE, {"object": "response"}, "id"),
+        (
+            "responses",
+            Action.COUNT,
+            {"object": "response.input_tokens"},
+            "input_tokens",
+        ),
+        ("responses", Action.CONTENT, {"object": "list"}, "data"),
+        ("files", Action.CREATE, {"object": "file"}, "id"),
+        ("files", Action.LIST, {"object": "list"}, "data"),
+        ("batches", Action.LIST, {"object": "list"}, "data"),
+    ],
+)
+def test_an_answer_without_what_it_must_have_is_a_failure(
+    operation, action, body, missing
+):
+    answer, _ = answer_to(operation, body, action=action)
+
+    assert answer.failed == Failed(message=f"the answer has no {missing}")
+
+
+def test_a_response_with_a_status_that_nobody_knows_is_a_failure():
+    body = {"id": "resp_1", "status": "something_new", "output": []}
+
+    assert answer_to("responses", body)[0].failed is not None
+
+
+@pytest.mark.parametrize(
+    ("beginning", "label", "shape"),
+    [
+        (b"event: x\ndata: {}", Shape.WHOLE, Shape.EVENTS),
+        (b"\xef\xbb\xbf {", Shape.EVENTS, Shape.WHOLE),
+        (b"<html>", Shape.EVENTS, Shape.EVENTS),
+        (b"", Shape.WHOLE, Shape.WHOLE),
+    ],
+)
+def test_the_first_bytes_of_an_answer_count_for_more_than_its_label(
+    beginning, label, shape
+):
+    assert shape_by(label, beginning) is shape
 
 
 # Streams of images and sound.

@@ -97,6 +97,33 @@ async def test_a_finished_answer_waits_only_so_long_for_its_end_marker(
     assert 5 <= trio.current_time() - began < 6
 
 
+@pytest.mark.parametrize("sign", [b": still here\n\n", b"data: ping\n\n", b"\n"])
+async def test_signs_of_life_do_not_keep_a_finished_answer_open(
+    watches, autojump_clock, sign
+):
+    pieces = [(1, sign)] * 100
+    body = a_body(watches, Response((0, EVENT + STOP), *pieces), idle=60.0)
+
+    began = trio.current_time()
+    while await body.receive():
+        pass
+
+    assert body.ending == DONE
+    assert 5 <= trio.current_time() - began < 7
+
+
+async def test_what_is_said_after_the_end_marker_is_not_waited_for(
+    watches, autojump_clock
+):
+    talk = [(0.01, EVENT)] * 1000
+    body = a_body(watches, Response((0, EVENT + STOP + DONE), *talk))
+
+    began = trio.current_time()
+    assert await body.receive() == EVENT + STOP
+    assert await body.receive() == b""
+    assert trio.current_time() - began < 1
+
+
 class Whole(Response):
     """Pieces after which nothing more comes, as can be seen from their framing."""
 

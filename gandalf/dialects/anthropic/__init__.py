@@ -6,7 +6,7 @@ calls            what a client asks for
 foreign          what is left out of it: what other providers' models have thought
 answers          what a whole answer says of itself
 streams          a stream that passes through untouched
-reshape          a whole answer, as the stream that it stands for
+reshape          a whole answer as the stream that it stands for, and back
 errors           what an upstream says, and what the gateway says
 events           the events of a stream
 treatments       what becomes of each feature here
@@ -38,6 +38,7 @@ from gandalf.dialects.anthropic.render_requests import (
 from gandalf.dialects.anthropic.render_requests import render_request as render_request
 from gandalf.dialects.anthropic.render_streams import stream_renderer as stream_renderer
 from gandalf.dialects.anthropic.reshape import as_stream as as_stream
+from gandalf.dialects.anthropic.reshape import as_whole as as_whole
 from gandalf.dialects.anthropic.streams import MessagesStream as MessagesStream
 from gandalf.dialects.anthropic.treatments import TREATMENTS as TREATMENTS
 from gandalf.dialects.base import Call as BaseCall

@@ -16,10 +16,9 @@ from gandalf.dialects.base import UNREADABLE, Answer
 from gandalf.dialects.conversation import Failed
 from gandalf.dialects.unread import (
     bad_end,
-    is_utf8,
     lacks,
     read_leniently,
-    require_utf8,
+    read_whole,
 )
 from gandalf.domain.usage import TokenUsage
 
@@ -80,15 +79,10 @@ https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons."""
 
 def read_answer(operation: str, body: bytes) -> Answer | None:
     """Return what a whole answer says of itself; None if it is no answer at all."""
-    unread = False
     try:
-        require_utf8(body)
-        view = _decode_answer(body)
+        view, unread = read_whole(body, _decode_answer, _AnswerView)
     except UNREADABLE:
-        salvaged = read_leniently(body, _AnswerView) if is_utf8(body) else None
-        if salvaged is None:
-            return None
-        view, unread = salvaged, True
+        return None
     failed = _failed(operation, view, body)
     if operation == "count_tokens":
         return Answer(usage=_FREE, failed=failed, unread=unread)

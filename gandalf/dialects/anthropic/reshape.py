@@ -1,18 +1,22 @@
-"""A whole message as the stream that it stands for.
+"""A whole message as the stream that it stands for, and a stream as a whole message.
 
-For upstreams that answer a request for a stream with one JSON body. Each block comes in
-one piece: as deltas where its kind has them, else whole in ``content_block_start``, as
-Anthropic sends the results of its own tools.
+For upstreams that answer in the other form than they were asked for. In a stream that
+is made of a message, each block comes in one piece: as deltas where its kind has them,
+else whole in ``content_block_start``, as Anthropic sends the results of its own tools.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
 from gandalf.dialects import sse
+from gandalf.dialects.anthropic.streams import MessagesStream
 from gandalf.dialects.base import UNREADABLE
+from gandalf.dialects.joining import Ambiguous, pieces
 
 _Members = dict[str, msgspec.Raw]
 
@@ -89,3 +93,64 @@ def _event(kind: str, **members: object) -> bytes:
     # Line ends stand between tokens only: in strings JSON escapes them.
     data = _encode({"type": kind, **members}).replace(b"\n", b" ").replace(b"\r", b" ")
     return sse.event(data, kind.encode())
+
+
+def as_whole(body: bytes) -> bytes:
+    """Return the message that the stream ``body`` makes; b"" if it makes none."""
+    message: dict[str, Any] = {}
+    blocks: dict[int, dict[str, Any]] = {}
+    try:
+        for event in pieces(MessagesStream(), body):
+            _add(event, message, blocks)
+    except (Ambiguous, KeyError, TypeError, ValueError):
+        return b""
+    if not message:
+        return b""
+    for block in blocks.values():
+        text = block.pop(_INPUT, "")
+        if text:
+            block["input"] = json.loads(text)
+    return _encode({**message, "content": [blocks[at] for at in sorted(blocks)]})
+
+
+_INPUT = "partial_json"
+# The member of a block that a kind of delta continues.
+_DELTA_MEMBERS = {
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "signature",
+    "input_json_delta": _INPUT,
+}
+
+
+def _add(
+    event: dict[str, Any], message: dict[str, Any], blocks: dict[int, dict[str, Any]]
+) -> None:
+    """Add what an event says. Raises Ambiguous if its kind is not known."""
+    match event.get("type"):
+        case "message_start":
+            message |= event["message"]
+        case "message_delta":
+            message |= event["delta"]
+            told = (event.get("usage") or {}).items()
+            message.setdefault("usage", {}).update(
+                {name: count for name, count in told if count is not None}
+            )
+        case "content_block_start":
+            blocks[event["index"]] = event["content_block"]
+        case "content_block_delta":
+            _add_delta(event["delta"], blocks[event["index"]])
+        case "content_block_stop" | "message_stop" | "ping":
+            pass
+        case other:
+            raise Ambiguous(other)
+
+
+def _add_delta(delta: dict[str, Any], block: dict[str, Any]) -> None:
+    if delta["type"] == "citations_delta":
+        block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
+        return
+    member = _DELTA_MEMBERS.get(delta["type"])
+    if member is None:
+        raise Ambiguous(delta["type"])
+    block[member] = block.get(member, "") + delta[member]

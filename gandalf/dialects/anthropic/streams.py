@@ -150,7 +150,7 @@ class MessagesStream:
         if said.usage is not None:
             self._count(updated(self._usage, said.usage))
         reason = None if said.delta is None else said.delta.stop_reason
-        if not reason:
+        if reason is None:
             return True
         if reason not in GOOD_ENDS:
             self.failed = bad_end(reason)

@@ -34,3 +34,8 @@ STREAM_CONTENT_TYPE = b"application/vnd.amazon.eventstream"
 def as_stream(body: bytes) -> bytes:
     """Return b"": Bedrock answers a request for a stream with one, or with an error."""
     return b""
+
+
+def as_whole(body: bytes) -> bytes:
+    """Return b"": Bedrock's streams have an operation of their own."""
+    return b""

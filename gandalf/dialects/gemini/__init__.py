@@ -6,7 +6,7 @@ Source: https://ai.google.dev/api/generate-content and the types of Google's SDK
 calls        what a client asks for, and where its body names the model
 answers      what an answer says of itself; usage and finish reasons
 streams      a stream that passes through untouched
-reshape      whole answers, as the stream that they stand for
+reshape      a whole answer as the stream that it stands for, and back
 framing      where a stream's events end; streams that are one JSON array
 errors       what an upstream says, and what the gateway says
 fields       a request's object, in either spelling
@@ -55,6 +55,7 @@ from gandalf.dialects.gemini.rendering import TREATMENTS as TREATMENTS
 from gandalf.dialects.gemini.rendering import render_request as render_request
 from gandalf.dialects.gemini.requests import parse_request as parse_request
 from gandalf.dialects.gemini.reshape import as_stream as as_stream
+from gandalf.dialects.gemini.reshape import as_whole as as_whole
 from gandalf.dialects.gemini.streams import GenerateStream as GenerateStream
 
 NAME = "gemini"

@@ -17,10 +17,8 @@ from gandalf.dialects.conversation import Failed, Finish
 from gandalf.dialects.gemini.errors import failed_of
 from gandalf.dialects.unread import (
     bad_end,
-    is_utf8,
     lacks,
-    read_leniently,
-    require_utf8,
+    read_whole,
 )
 from gandalf.domain.usage import TokenUsage
 
@@ -166,15 +164,10 @@ _FREE = TokenUsage(input=0, output=0)
 
 def read_answer(operation: str, body: bytes) -> Answer | None:
     """Return what a whole answer says of itself; None if it is no answer at all."""
-    unread = False
     try:
-        require_utf8(body)
-        view = decode_passing(body)
+        view, unread = read_whole(body, decode_passing, PassingView)
     except UNREADABLE:
-        salvaged = read_leniently(body, PassingView) if is_utf8(body) else None
-        if salvaged is None:
-            return None
-        view, unread = salvaged, True
+        return None
     failed = failed_in(view, body) or _missing(operation, view)
     if operation == "count_tokens":
         return Answer(usage=_FREE, failed=failed, unread=unread)

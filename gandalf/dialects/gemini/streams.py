@@ -40,8 +40,8 @@ class GenerateStream:
     """Follows one upstream's stream: what of it the client gets, and what it says.
 
     Whole events go on as they came, many at a time, unless something in them needs a
-    closer look. The event that completes the answer waits for ``ending``, so that
-    nobody has a whole answer before it is accounted for.
+    closer look. The event that completes the answer, and what follows it, waits for
+    ``ending``, so that nobody has a whole answer before it is accounted for.
 
     Args:
         choices: How many candidates were asked for.
@@ -142,11 +142,11 @@ class GenerateStream:
         """Note what ``event`` says; return what the client gets of it, now."""
         if self.failed is not None or not self._keeps(event):
             return b""
-        before, self._held = self._held, b""
         if self.finished(self._choices):
-            self._held = event
-            return before
-        return before + event
+            # With all that follows: usage, or what turns out to be no JSON.
+            self._held += event
+            return b""
+        return event
 
     def _keeps(self, event: bytes) -> bool:
         payload = payload_of(event)
@@ -183,7 +183,7 @@ class GenerateStream:
         for candidate in view.candidates or ():
             reason = candidate.finish_reason
             self._begun |= {candidate.index}
-            if not reason:
+            if reason is None:
                 self.content_seen = self.content_seen or _says_something(candidate)
             elif reason in GOOD_ENDS:
                 self._finished |= {candidate.index}

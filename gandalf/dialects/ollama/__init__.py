@@ -5,6 +5,7 @@ Source: https://docs.ollama.com/api and https://docs.ollama.com/openapi.yaml.
 calls       what a client asks for
 answers     a whole answer: what it says of itself, parsed and rendered
 streams     a stream: passed through untouched, parsed and rendered
+reshape     a whole answer as the stream that it stands for, and back
 errors      what an upstream says, and what the gateway says
 requests    a request as it is written
 parsing     a request as a conversation
@@ -18,7 +19,6 @@ wire        what several of these have in common
 
 from collections.abc import Callable
 
-from gandalf.dialects import ndjson
 from gandalf.dialects.base import UNREADABLE as UNREADABLE
 from gandalf.dialects.base import Call as BaseCall
 from gandalf.dialects.base import StreamParser as BaseStreamParser
@@ -43,6 +43,8 @@ from gandalf.dialects.ollama.errors import stream_error as stream_error
 from gandalf.dialects.ollama.parsing import NAME as NAME
 from gandalf.dialects.ollama.parsing import parse_request as parse_request
 from gandalf.dialects.ollama.rendering import render_request as render_request
+from gandalf.dialects.ollama.reshape import as_stream as as_stream
+from gandalf.dialects.ollama.reshape import as_whole as as_whole
 from gandalf.dialects.ollama.streams import AnswerStream as AnswerStream
 from gandalf.dialects.ollama.streams import StreamParser as StreamParser
 from gandalf.dialects.ollama.streams import StreamRenderer as StreamRenderer
@@ -63,11 +65,6 @@ render_count: Callable[[int], bytes] | None = None
 def follow(call: BaseCall) -> AnswerStream:
     """Return what follows the stream that answers ``call``."""
     return AnswerStream()
-
-
-def as_stream(body: bytes) -> bytes:
-    """Return the stream that a whole answer stands for: it is a last line."""
-    return ndjson.line(body)
 
 
 def stream_parser() -> BaseStreamParser:

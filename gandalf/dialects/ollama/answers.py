@@ -31,10 +31,9 @@ from gandalf.dialects.ollama.images import image_of
 from gandalf.dialects.ollama.wire import is_empty
 from gandalf.dialects.unread import (
     bad_end,
-    is_utf8,
     lacks,
     read_leniently,
-    require_utf8,
+    read_whole,
 )
 from gandalf.domain.usage import TokenUsage
 
@@ -91,15 +90,10 @@ _encode = msgspec.json.Encoder().encode
 
 def read_answer(operation: str, body: bytes) -> Answer | None:
     """Return what a whole answer says of itself; None if it is no answer at all."""
-    unread = False
     try:
-        require_utf8(body)
-        view = decode_passing(body)
+        view, unread = read_whole(body, decode_passing, PassingView)
     except UNREADABLE:
-        salvaged = read_leniently(body, PassingView) if is_utf8(body) else None
-        if salvaged is None:
-            return None
-        view, unread = salvaged, True
+        return None
     return Answer(
         usage=tokens_of(view),
         finish_reason=view.done_reason,

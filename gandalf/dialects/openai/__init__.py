@@ -7,7 +7,7 @@ operations  which of the following reads what
 calls       what a client asks for
 answers     what a whole answer says of itself
 streams     a stream
-reshape     a whole answer, as the stream that it stands for
+reshape     a whole answer as the stream that it stands for, and back
 views       what of all this is decoded
 errors      what an upstream says, and what the gateway says
 
@@ -54,6 +54,7 @@ from gandalf.dialects.openai.operations import read_call as read_call
 from gandalf.dialects.openai.request_parser import parse_request as parse_request
 from gandalf.dialects.openai.request_renderer import render_request as render_request
 from gandalf.dialects.openai.reshape import as_stream as as_stream
+from gandalf.dialects.openai.reshape import as_whole as as_whole
 from gandalf.dialects.openai.streams import DONE as DONE
 from gandalf.dialects.openai.streams import ChatStream as ChatStream
 from gandalf.dialects.openai.translated import parse_answer as parse_answer

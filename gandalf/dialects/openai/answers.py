@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -21,10 +21,8 @@ from gandalf.dialects.openai.views import (
     decode_vectors,
     decode_whole,
 )
-from gandalf.dialects.unread import bad_end, lacks, read_leniently, require_utf8
+from gandalf.dialects.unread import bad_end, lacks, read_whole
 from gandalf.domain.usage import TokenUsage
-
-_View = TypeVar("_View", bound=msgspec.Struct)
 
 _NO_RAW = msgspec.Raw(b"")
 _NO_PROMPT_DETAILS = PromptDetails()
@@ -46,12 +44,7 @@ def completions_answer(body: bytes) -> Answer:
 
 def embeddings_answer(body: bytes) -> Answer:
     """Return what an answer with vectors says of itself. Raises UNREADABLE."""
-    require_utf8(body)
-    unread = False
-    try:
-        view = decode_vectors(body)
-    except UNREADABLE:
-        view, unread = _salvaged(body, VectorsView), True
+    view, unread = read_whole(body, decode_vectors, VectorsView)
     failed = error_in(view.error)
     if failed is None and not view.data:
         failed = failure_in(body) or lacks("data")
@@ -59,12 +52,7 @@ def embeddings_answer(body: bytes) -> Answer:
 
 
 def _choices_answer(body: bytes, *, chat: bool) -> Answer:
-    require_utf8(body)
-    unread = False
-    try:
-        view = decode_whole(body)
-    except UNREADABLE:
-        view, unread = _salvaged(body, WholeView), True
+    view, unread = read_whole(body, decode_whole, WholeView)
     choices = view.choices
     failed = error_in(view.error) if view.error else None
     if failed is None:
@@ -80,20 +68,15 @@ def _failed_choice(choices: list[WholeChoice], *, chat: bool) -> Failed | None:
             return failed
         if choice.finish_reason not in GOOD_ENDS:
             return bad_end(choice.finish_reason)
-        if not choice.message if chat else choice.text is None:
-            return lacks("message" if chat else "text")
+        if chat and not bytes(choice.message).startswith(b"{"):
+            return lacks("message")
+        if not chat and choice.text is None:
+            return lacks("text")
     return None
 
 
 def _no_choices(body: bytes) -> Failed:
     return failure_in(body) or lacks("choices")
-
-
-def _salvaged(body: bytes, view: type[_View]) -> _View:
-    salvaged = read_leniently(body, view)
-    if salvaged is None:
-        raise msgspec.DecodeError("no JSON")
-    return salvaged
 
 
 def tokens_of(usage: UsageView | None) -> TokenUsage | None:

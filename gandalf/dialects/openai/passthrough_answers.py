@@ -1,5 +1,6 @@
 """What whole answers of OpenAI's other endpoints say: usage, failures, objects.
 
+An answer without what its operation must have is none (``gandalf.dialects.unread``).
 Source: the sections Responses, Files, Batch, Images, Audio and Moderations of
 https://platform.openai.com/docs/api-reference.
 """
@@ -10,19 +11,23 @@ import enum
 
 import msgspec
 
+from gandalf.dialects import sse
 from gandalf.dialects.base import UNREADABLE, Answer, Follower
 from gandalf.dialects.conversation import Failed
+from gandalf.dialects.openai.answers import failure_in
 from gandalf.dialects.openai.counts import MetaView, UsageView, together, tokens_of
 from gandalf.dialects.openai.errors import failed_of, stream_error
 from gandalf.dialects.openai.media import MediaStream, OpaqueStream
 from gandalf.dialects.openai.passthrough import Action, PassthroughCall
 from gandalf.dialects.openai.responses import ResponsesStream, ResponseView
 from gandalf.dialects.openai.responses import stream_error as responses_stream_error
+from gandalf.dialects.unread import Kind, bad_end, kind_of, lacks, read_whole
 from gandalf.domain.errors import GatewayError
 from gandalf.domain.objects import SeenObject
 
 JSON = b"application/json"
 EVENTS = b"text/event-stream"
+PAGE = b"text/html"
 
 # Of an object's description in a list; a batch with many errors has a longer one.
 MAX_SHOWN_BYTES = 16 * 1024
@@ -39,6 +44,11 @@ _PASSED_HEADERS = (
     b"openai-processing-ms",
 )
 
+_RESPONSE_STATUSES = frozenset(
+    {"cancelled", "completed", "failed", "in_progress", "incomplete", "queued"}
+)
+# Statuses of a response that may have no output, or not yet.
+_WITHOUT_OUTPUT = _RESPONSE_STATUSES - {"completed", "incomplete"}
 _BATCH_ENDS = frozenset({"failed", "completed", "expired", "cancelled"})
 
 
@@ -63,7 +73,57 @@ def shape_of(call: PassthroughCall, status: int, content_type: bytes) -> Shape:
         return Shape.EVENTS
     if kind == JSON or kind.endswith(b"+json") or call.operation != "audio":
         return Shape.WHOLE
+    if call.stream or kind == PAGE:
+        # Not what was asked for, unless its first bytes say otherwise.
+        return Shape.WHOLE
     return Shape.OPAQUE
+
+
+def shape_by(shape: Shape, beginning: bytes) -> Shape:
+    """Return the shape of an answer that begins so, whatever its label says.
+
+    Args:
+        shape: By its label; not OPAQUE, which may begin with anything.
+        beginning: Its first bytes.
+    """
+    kind = kind_of(beginning)
+    if kind is Kind.EVENTS:
+        return Shape.EVENTS
+    return Shape.WHOLE if kind is Kind.JSON else shape
+
+
+LABELS = {Shape.EVENTS: EVENTS, Shape.WHOLE: JSON}
+"""Content types of answers that came with another one."""
+
+
+def wants_whole(call: PassthroughCall, shape: Shape) -> bool:
+    """Return whether an answer that is a stream was asked for as a whole one.
+
+    Of a form that says, and of an answer that is retrieved, it is not known.
+    """
+    asked = call.action is Action.CREATE and call.upload is None and not call.stream
+    return shape is Shape.EVENTS and asked
+
+
+def as_whole(call: PassthroughCall, body: bytes) -> bytes:
+    """Return the response that is in the last event of a stream; b"" if none is."""
+    if call.operation != "responses":
+        return b""
+    stream = ResponsesStream(call)
+    try:
+        stream.feed(body)
+        stream.flush()
+        data = sse.data_of(stream.ending) or b""
+        return bytes(_decode_last(data).response) if not stream.unread else b""
+    except (sse.EventTooLarge, *UNREADABLE):
+        return b""
+
+
+class _Last(msgspec.Struct):
+    response: msgspec.Raw
+
+
+_decode_last = msgspec.json.Decoder(_Last).decode
 
 
 def follow(call: PassthroughCall, shape: Shape) -> Follower:
@@ -106,6 +166,11 @@ def read_answer(call: PassthroughCall, body: bytes) -> Answer | None:
 
 
 class _Media(msgspec.Struct):
+    """An answer of ``images``, ``audio``, ``moderations`` or ``rerank``."""
+
+    data: list[msgspec.Raw] | None = None
+    results: list[msgspec.Raw] | None = None
+    text: str | None = None
     usage: UsageView | None = None
     svg_usage: UsageView | None = None
     meta: MetaView | None = None
@@ -114,6 +179,8 @@ class _Media(msgspec.Struct):
 
 class _File(msgspec.Struct):
     id: str = ""
+    data: list[msgspec.Raw] | None = None
+    """Of a list."""
     object: str = ""
     deleted: bool = False
     error: msgspec.Raw = msgspec.Raw(b"")
@@ -121,6 +188,8 @@ class _File(msgspec.Struct):
 
 class _Batch(msgspec.Struct):
     id: str = ""
+    data: list[msgspec.Raw] | None = None
+    """Of a list."""
     object: str = ""
     status: str = ""
     output_file_id: str | None = None
@@ -131,6 +200,11 @@ class _Batch(msgspec.Struct):
 
 class _Response(ResponseView):
     deleted: bool = False
+    data: list[msgspec.Raw] | None = None
+    """Of a list of its input."""
+    input_tokens: int | None = None
+    """Of a count."""
+    output: list[msgspec.Raw] | None = None
 
 
 _decode_media = msgspec.json.Decoder(_Media).decode
@@ -140,42 +214,84 @@ _decode_response = msgspec.json.Decoder(_Response).decode
 
 
 def _response(call: PassthroughCall, body: bytes) -> Answer:
-    view = _decode_response(body)
+    view, unread = read_whole(body, _decode_response, _Response)
+    missing = _missing_of_response(call, view)
+    if missing and not (view.failed is not None and not call.background):
+        failed = failure_in(body) or lacks(missing)
+        return Answer(usage=None, failed=failed, unread=unread)
     if call.action in (Action.CONTENT, Action.COUNT):
-        return Answer(usage=None)
+        return Answer(usage=None, unread=unread)
     if view.deleted:
         call.note(SeenObject(id=call.object_id, kind="response", deleted=True))
-        return Answer(usage=None)
+        return Answer(usage=None, unread=unread)
     fresh = call.action is Action.CREATE
     if fresh and view.failed is not None and not call.background:
         return Answer(usage=None, failed=view.failed)
+    if view.status is not None and view.status not in _RESPONSE_STATUSES:
+        return Answer(usage=None, failed=bad_end(view.status), unread=unread)
     seen = view.seen(call)
     if seen is not None and (fresh or seen.id == call.object_id):
         call.note(seen)
-    return Answer(usage=tokens_of(view.usage), finish_reason=view.finish_reason)
+    return Answer(
+        usage=tokens_of(view.usage), finish_reason=view.finish_reason, unread=unread
+    )
+
+
+def _missing_of_response(call: PassthroughCall, view: _Response) -> str:
+    """Return the name of the member that the answer lacks; "" if it has it."""
+    match call.action:
+        case Action.COUNT:
+            return "" if view.input_tokens is not None else "input_tokens"
+        case Action.CONTENT:
+            return "" if view.data is not None else "data"
+        case Action.CREATE:
+            # A compaction has no status, and a response that failed no output.
+            ended = view.status in _WITHOUT_OUTPUT
+            return "" if view.output is not None or ended else "output"
+    return "" if view.id or view.deleted else "id"
 
 
 def _media(call: PassthroughCall, body: bytes) -> Answer:
-    view = _decode_media(body)
+    view, unread = read_whole(body, _decode_media, _Media)
     usage = together(tokens_of(view.usage), tokens_of(view.svg_usage))
     if usage is None and view.meta is not None:
         usage = tokens_of(view.meta.tokens)
-    return Answer(usage=usage, failed=_failed(view.error))
+    failed = _failed(view.error)
+    if failed is None and (missing := _missing_of_media(call.operation, view)):
+        failed = failure_in(body) or lacks(missing)
+    return Answer(usage=usage, failed=failed, unread=unread)
+
+
+def _missing_of_media(operation: str, view: _Media) -> str:
+    """Return the name of the member that the answer lacks; "" if it has it."""
+    match operation:
+        case "images":
+            return "" if view.data else "data"
+        case "audio":
+            return "" if view.text is not None else "text"
+        case "moderations":
+            return "" if view.results else "results"
+    # Of rerankers some call it ``data``, and a list may be empty if none is wanted.
+    return "" if view.results is not None or view.data is not None else "results"
 
 
 def _file(call: PassthroughCall, body: bytes) -> Answer:
-    view = _decode_file(body)
+    view, unread = read_whole(body, _decode_file, _File)
+    failed = None
     if view.deleted:
         call.note(SeenObject(id=call.object_id, kind="file", deleted=True))
     elif _is_about(call, view.id):
         call.note(SeenObject(id=view.id, kind="file", shown=_shown(body)))
-    return Answer(usage=None, failed=None if view.id else _failed(view.error))
+    else:
+        failed = _without_object(call, view, body)
+    return Answer(usage=None, failed=failed, unread=unread)
 
 
 def _batch(call: PassthroughCall, body: bytes) -> Answer:
-    view = _decode_batch(body)
+    view, unread = read_whole(body, _decode_batch, _Batch)
     if not _is_about(call, view.id):
-        return Answer(usage=None, failed=_failed(view.error))
+        failed = _without_object(call, view, body)
+        return Answer(usage=None, failed=failed, unread=unread)
     under_way = view.status not in _BATCH_ENDS
     call.note(
         SeenObject(id=view.id, kind="batch", usage_due=under_way, shown=_shown(body))
@@ -185,8 +301,19 @@ def _batch(call: PassthroughCall, body: bytes) -> Answer:
             call.note(SeenObject(id=file_id, kind="file"))
     # While it goes on, its usage is that of a part, and told again later.
     return Answer(
-        usage=None if under_way else tokens_of(view.usage), finish_reason=view.status
+        usage=None if under_way else tokens_of(view.usage),
+        finish_reason=view.status,
+        unread=unread,
     )
+
+
+def _without_object(
+    call: PassthroughCall, view: _File | _Batch, body: bytes
+) -> Failed | None:
+    """Return why an answer that tells of no object of the call's is none."""
+    if view.id or (call.action is Action.LIST and view.data is not None):
+        return None
+    return failure_in(body) or lacks("data" if call.action is Action.LIST else "id")
 
 
 _READERS = {"files": _file, "batches": _batch}

@@ -1,15 +1,20 @@
-"""A whole answer as the stream that it stands for.
+"""A whole answer as the stream that it stands for, and a stream as a whole answer.
 
-For upstreams that answer a request for a stream with one JSON body. Nothing is lost:
-the chunk has every member of the answer, with ``message`` renamed to ``delta``.
+For upstreams that answer in the other form than they were asked for. Nothing is lost:
+members that the gateway does not know are kept, and ``message`` is the ``delta`` of the
+only chunk, or is made of all of them.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import msgspec
 
 from gandalf.dialects import sse
 from gandalf.dialects.base import UNREADABLE
+from gandalf.dialects.joining import Ambiguous, join_lists, pieces
+from gandalf.dialects.openai.streams import ChatStream
 
 _Members = dict[str, msgspec.Raw]
 
@@ -58,3 +63,32 @@ def _delta_of(choice: _Members) -> _Members:
 def _line(members: _Members) -> bytes:
     # Line ends stand between tokens only: in strings JSON escapes them.
     return _encode(members).replace(b"\n", b" ").replace(b"\r", b" ")
+
+
+def as_whole(body: bytes) -> bytes:
+    """Return the whole answer that the stream ``body`` makes; b"" if it makes none."""
+    answer: dict[str, Any] = {}
+    choices: list[Any] = []
+    try:
+        for event in pieces(ChatStream(strip_usage=False), body):
+            choices = join_lists(choices, event.pop("choices", None) or [])
+            # What describes the answer stands in each event; usage in the last one.
+            answer |= {
+                name: value for name, value in event.items() if value is not None
+            }
+    except Ambiguous:
+        return b""
+    if not choices:
+        return b""
+    for choice in choices:
+        if "delta" in choice:
+            choice["message"] = _without_indices(choice.pop("delta"))
+            answer["object"] = "chat.completion"
+    choices.sort(key=lambda choice: choice.get("index", 0))
+    return _encode({**answer, "choices": choices})
+
+
+def _without_indices(message: dict[str, Any]) -> dict[str, Any]:
+    for call in message.get("tool_calls") or ():
+        call.pop("index", None)
+    return message

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from operator import itemgetter
-from typing import ClassVar
 
 import msgspec
 
@@ -79,8 +78,6 @@ class ChatStream:
     read.
     """
 
-    ending: ClassVar[bytes] = DONE
-
     __slots__ = (
         "_begun",
         "_buffer",
@@ -89,6 +86,7 @@ class ChatStream:
         "_strip_usage",
         "content_seen",
         "done",
+        "ending",
         "failed",
         "finish_reason",
         "unread",
@@ -106,6 +104,8 @@ class ChatStream:
         self.finish_reason: str | None = None
         self.done = False
         """The stream's own end marker was seen."""
+        self.ending = DONE
+        """The end marker, as the upstream wrote it if it did."""
         self.failed: Failed | None = None
         """The error that the upstream put into the stream."""
         self.content_seen = False
@@ -195,6 +195,8 @@ class ChatStream:
             return b""
         shared = self._shared(data)
         if shared is None:
+            if self.done:
+                self.ending = event
             return b""
         if shared is not data:
             event = (
@@ -304,7 +306,7 @@ def follow_choices(call: BaseCall) -> ChatStream:
 _EMPTY = (b"null", b'""', b"[]", b"{}")
 _FINISH = b'"finish_reason":'
 # A call of a tool that has only been opened has no arguments yet.
-_has_arguments = re.compile(rb'"arguments"\s*:\s*(?!""|null)').search
+_has_arguments = re.compile(rb'"arguments"\s*+:\s*+(?!""|null)').search
 
 
 def _has_content(delta: dict[str, msgspec.Raw] | None) -> bool:

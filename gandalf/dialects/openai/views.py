@@ -6,7 +6,7 @@ annotations of what it decodes, and compiled classes have lost them.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -146,7 +146,8 @@ class PlainChoice(msgspec.Struct):
 class Plain(msgspec.Struct):
     """An event that says nothing but content."""
 
-    choices: list[PlainChoice] = []
+    # Without any it may be an error of whatever shape.
+    choices: Annotated[list[PlainChoice], msgspec.Meta(min_length=1)]
     usage: None = None
     error: None = None
 
