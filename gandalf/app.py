@@ -42,6 +42,7 @@ from gandalf.http.front import Front
 from gandalf.http.gateway import Gateway
 from gandalf.http.model_views import ModelViews
 from gandalf.http.outbox import outbox
+from gandalf.http.page import OnRefused, not_reported
 from gandalf.http.system_pages import SystemPages
 from gandalf.http.upstreams import IdleCloser, credentials_of, make_snapshot
 from gandalf.pipeline.authenticate import Authenticate
@@ -198,8 +199,11 @@ class _Gateway:
         self.objects = ObjectTable(ObjectStore(database))
 
         observers: list[Observer] = [metrics.observe]
+        self._on_refused: OnRefused = not_reported
         if written is not None:
-            observers.append(AccessLog(written.write).observe)
+            access_log = AccessLog(written.write)
+            observers.append(access_log.observe)
+            self._on_refused = access_log.refused
 
         recording = RecordUsage(self.journal, observers, clock=clock)
         # Of every answer the record is in its file before the last byte leaves.
@@ -241,7 +245,12 @@ class _Gateway:
             keys=self.keys, health=self, metrics=metrics, current=routes.config
         )
         self.model_views = ModelViews(self.keys, routes)
-        self.front = Front(self.system_pages, self.model_views.views, self.application)
+        self.front = Front(
+            self.system_pages,
+            self.model_views.views,
+            self.application,
+            self._on_refused,
+        )
 
         self.config = ConfigManager(
             read,
@@ -325,6 +334,7 @@ class _Gateway:
             self.settings.server,
             shutdown_trigger=stop.wait,
             counters=self.counters,
+            on_refused=self._on_refused,
             task_status=task_status,
         )
 
@@ -339,6 +349,7 @@ class _Gateway:
             keys=self.keys,
             admin=self.admin(),
             current=self.routes.config,
+            on_refused=self._on_refused,
         ).build()
 
     def admin(self) -> Any:  # noqa: ANN401 - an AdminViews, but to name it loads it

@@ -23,7 +23,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import trio
 
-from gandalf.domain.errors import UpstreamUnavailable
+from gandalf.domain.errors import Fault, UpstreamUnavailable
 from gandalf.providers.blocking import Blocking
 from gandalf.providers.credentials import Expiring, FetchFailed
 
@@ -265,6 +265,7 @@ class Owner(Generic[T]):
         # Why is in the log: what the gateway proves itself with is nobody's business.
         return UpstreamUnavailable(
             self._name,
-            "the gateway has no valid credentials for this provider now",
+            "the gateway has no valid credentials for it now",
+            fault=Fault.GATEWAY,
             retry_after=max(MIN_PAUSE, self._retry_at - trio.current_time()),
         )

@@ -13,6 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 from typing import Protocol
 
 import trio
@@ -111,12 +112,13 @@ class KeyTable:
             if identity is None:
                 raise self._unknown()
         if identity.blocked:
-            reason = (
-                f": {identity.blocked_by} is blocked" if identity.blocked_by else ""
-            )
-            raise PermissionDenied(f"api key blocked{reason}", code="api_key_blocked")
+            raise _blocked(identity)
         if identity.expires_at is not None and identity.expires_at <= self._now():
-            raise Unauthenticated("api key expired")
+            raise Unauthenticated(
+                f"{_named(identity)} expired on {_date(identity.expires_at)}",
+                code="api_key_expired",
+                identity=identity,
+            )
         if stored:
             self._used.add(identity.key_id)
         return identity
@@ -251,6 +253,27 @@ def _configured_keys(config: Config, tenants: Tenants) -> dict[str, Identity]:
             key_id="admin", key_prefix=shown_prefix(admin_key), role=Role.ADMIN
         )
     return keys
+
+
+def _blocked(identity: Identity) -> PermissionDenied:
+    since = identity.blocked_at
+    if identity.blocked_by:
+        told, code = f"is blocked: {identity.blocked_by} is blocked", "api_key_blocked"
+    elif identity.revoked:
+        when = "" if since is None else f" on {_date(since)}"
+        told, code = f"was revoked{when}", "api_key_revoked"
+    else:
+        when = "" if since is None else f" since {_date(since)}"
+        told, code = f"is blocked{when}", "api_key_blocked"
+    return PermissionDenied(f"{_named(identity)} {told}", code=code, identity=identity)
+
+
+def _named(identity: Identity) -> str:
+    return f"the api key {identity.key_prefix}..."
+
+
+def _date(unix_time: float) -> str:
+    return datetime.fromtimestamp(unix_time, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _hash(key: Secret) -> str:

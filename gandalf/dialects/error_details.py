@@ -193,24 +193,23 @@ def _says_something(value: object, depth: int = 0) -> bool:
 
 
 def _code(value: object, nodes: list[dict[str, Any]]) -> str | None:
-    """Return the code that tells most: words win over a repeated HTTP status."""
-    numeric = None
+    """Return the code: a word rather than an HTTP status, never a sentence (xAI)."""
+    status = None
     for node in nodes:
         for name in _CODES:
             code = node.get(name)
             if not isinstance(code, str | int) or isinstance(code, bool) or not code:
                 continue
             text = str(code).rpartition("#")[2]
-            # A sentence is no code (xAI's ``code``).
             if text.isdigit() and len(text) == 3:
-                numeric = numeric or text
+                status = status or text
             elif " " not in text:
                 return text
     for name, word in (("reason", _REASON), ("status", _STATUS)):  # Google's
         for node in nodes:
             if isinstance(said := node.get(name), str) and word.fullmatch(said):
                 return said
-    return numeric
+    return status
 
 
 def _param(value: object, nodes: list[dict[str, Any]]) -> str | None:

@@ -6,6 +6,7 @@
     |-- PermissionDenied        403  the key may not do this, or not use this model
     |-- NotFound                404  no such route, model or page
     |-- MethodNotAllowed        405  carries what is allowed
+    |-- UpgradeRequired         426  a WebSocket, where there is only HTTP
     |-- RequestTimeout          408  the client did not finish sending in time
     |-- PayloadTooLarge         413
     |-- UnsupportedEncoding     415  carries the content codings that are accepted
@@ -31,6 +32,8 @@ from __future__ import annotations
 
 import enum
 from typing import ClassVar
+
+from gandalf.domain.identity import Identity
 
 
 class Fault(enum.StrEnum):
@@ -84,6 +87,8 @@ class GatewayError(Exception):
     should_retry: bool | None = None
     """False where sending the request again cannot help although the status suggests
     it: told as ``x-should-retry``, which the SDKs of OpenAI and Anthropic honour."""
+    request_id: str = ""
+    """The id of the request, set before the error is told; "" if it has none."""
 
     def __init__(self, message: str = "internal error") -> None:
         super().__init__(message)
@@ -115,24 +120,56 @@ class BadRequest(GatewayError):
 
 
 class Unauthenticated(GatewayError):
-    """Nobody we know: no key, not a key, an unknown one or one that ran out."""
+    """The request has no key, one that is unknown, or one that has expired.
+
+    Args:
+        message: Text for the client.
+        code: The code, if it is not the usual one.
+        identity: The holder of a key that is known but not valid any more, so that
+            records and logs can name it.
+    """
 
     status = 401
     type = "authentication_error"
     code = "invalid_api_key"
 
+    def __init__(
+        self,
+        message: str = "no api key",
+        *,
+        code: str | None = None,
+        identity: Identity | None = None,
+    ) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+        self.identity = identity
+
 
 class PermissionDenied(GatewayError):
-    """We know who it is, and they may not do this."""
+    """The key is known, and may not be used for this.
+
+    Args:
+        message: Text for the client.
+        code: The code, if it is not the usual one.
+        identity: The holder of the key, where nothing else has named it yet.
+    """
 
     status = 403
     type = "permission_error"
     code = "insufficient_permissions"
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        identity: Identity | None = None,
+    ) -> None:
         super().__init__(message)
         if code is not None:
             self.code = code
+        self.identity = identity
 
 
 class NotFound(GatewayError):
@@ -179,6 +216,17 @@ class MethodNotAllowed(GatewayError):
     def __init__(self, allow: str) -> None:
         super().__init__(f"method not allowed; allowed: {allow}")
         self.allow = allow
+
+
+class UpgradeRequired(GatewayError):
+    """The client wants a WebSocket; the API is spoken over HTTP only."""
+
+    status = 426
+    type = "invalid_request_error"
+    code = "websocket_not_supported"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is not served over WebSocket; send a POST request")
 
 
 class RequestTimeout(GatewayError):

@@ -74,6 +74,10 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Unix time in seconds. None means never."""
     blocked: bool = False
     """A blocked key is refused; revoking a key blocks it."""
+    revoked: bool = False
+    """Blocked for good."""
+    blocked_at: float | None = None
+    """Unix time in seconds. None if it is not blocked, or the time is not known."""
     blocked_by: str = ""
     """The tenant that is blocked, if it is not the key itself."""
     max_concurrent: int | None = None

@@ -42,7 +42,7 @@ def shown_prefix(key: Secret) -> str:
 
 
 class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key as the database keeps it. Revoking it sets ``blocked``."""
+    """A key as the database keeps it. Revoking it sets ``blocked`` and ``revoked``."""
 
     key_id: str
     key_hash: str
@@ -68,6 +68,9 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float | None = None
     """Unix time in seconds. None means never."""
     blocked: bool = False
+    revoked: bool = False
+    blocked_at: float | None = None
+    """Unix time in seconds; kept by the database."""
     created_at: float
     """Unix time in seconds."""
     last_used_at: float | None = None
@@ -89,6 +92,8 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
             tags=self.tags,
             expires_at=self.expires_at,
             blocked=self.blocked,
+            revoked=self.revoked,
+            blocked_at=self.blocked_at,
         )
 
 

@@ -22,6 +22,7 @@ responder            one exchange's answer, error or stream, as an HTTP response
 channel              what a response is made through, whoever carries it
 front                what the edge serves beside them, and has Quart loaded for
 page                 a page with Quart and without
+refused_paths        what is served nowhere, and what its client may have meant
 system_pages         health and metrics
 model_views          the lists of models
 application          every endpoint, declared once (quart-trio)

@@ -24,23 +24,32 @@ from gandalf.domain.errors import (
     BadRequest,
     GatewayError,
     MethodNotAllowed,
-    NotFound,
     PayloadTooLarge,
     RequestTimeout,
     UnsupportedEncoding,
+    UpgradeRequired,
 )
 from gandalf.http import endpoints, model_lists
 from gandalf.http.admin.views import AdminViews, problem_response
 from gandalf.http.endpoints import RULES
 from gandalf.http.gateway import Gateway, request_id
 from gandalf.http.model_views import ModelViews
-from gandalf.http.page import Asked, Page, error_page, merged
+from gandalf.http.page import (
+    Asked,
+    OnRefused,
+    Page,
+    error_page,
+    merged,
+    not_reported,
+    refused,
+)
 from gandalf.http.page_access import PREFIX, Keys, authenticate
 from gandalf.http.quart_exchange import (
     ExchangeConnection,
     ExchangeResponse,
     QuartUpload,
 )
+from gandalf.http.refused_paths import is_anothers, not_found, wants_websocket
 from gandalf.http.responder import SECURITY_HEADERS
 from gandalf.http.spoken import Spoken, spoken_at
 from gandalf.http.system_pages import SystemPages
@@ -61,8 +70,10 @@ class Application:
         keys: Keys,
         admin: AdminViews,
         current: Callable[[], config.Config],
+        on_refused: OnRefused = not_reported,
     ) -> None:
         self._gateway = gateway
+        self._on_refused = on_refused
         self._system = system
         self._models = models
         self._keys = keys
@@ -80,6 +91,8 @@ class Application:
         app.config["BODY_TIMEOUT"] = server.read_timeout
         app.config["MAX_CONTENT_LENGTH"] = server.max_body_bytes
         app.url_map.strict_slashes = False
+        # Two slashes are a mistake that is told, not a redirect that loses the body.
+        app.url_map.merge_slashes = False
         for rule in RULES:
             method = rule.method.decode()
             app.add_url_rule(
@@ -109,8 +122,9 @@ class Application:
     async def _exchange(self, **_: str) -> Response:
         # Quart has decoded the path; a slash that is part of a name must stay one.
         endpoint = endpoints.find(request.method.encode(), _raw_path(request))
-        if endpoint is None:
-            raise NotFound(f"there is no {request.path}")
+        headers, path = _headers(request), request.path
+        if endpoint is None or is_anothers(endpoint, path, headers):
+            raise not_found(path)
         server = self._current().server
         body, upload = b"", None
         if endpoint.upload:
@@ -179,7 +193,10 @@ class Application:
         if error is None:
             log.error("page %s failed", request.path, exc_info=raised)
             error = GatewayError()
-        page = error_page(error, request.path, _headers(request))
+        headers, error.request_id = _headers(request), g.request_id
+        path = _raw_path(request).decode("latin-1")
+        self._on_refused(refused(error, g.request_id, request.method, path))
+        page = error_page(error, request.path, headers)
         if request.path.startswith(f"{PREFIX}/"):
             body, kind = problem_response(error, g.request_id)
             page = page._replace(body=body, content_type=kind)
@@ -193,8 +210,10 @@ def _gateway_error(raised: Exception) -> GatewayError | None:
     if not isinstance(raised, HTTPException):
         return None
     if raised.code == 404:
-        return NotFound(f"there is no {request.path}")
+        return not_found(_raw_path(request).decode("latin-1"))
     if raised.code == 405:
+        if wants_websocket(request.method, request.path, _headers(request)):
+            return UpgradeRequired(request.path)
         methods = getattr(raised, "valid_methods", None) or []
         return MethodNotAllowed(", ".join(sorted(methods)))
     if raised.code == 408:

@@ -24,16 +24,17 @@ import trio
 
 from gandalf.config import Server
 from gandalf.dialects.base import Dialect
-from gandalf.dialects.registry import OPENAI
 from gandalf.domain.errors import GatewayError, RequestTimeout, ShuttingDown
 from gandalf.http import endpoints
 from gandalf.http.channel import field_lines
 from gandalf.http.client_upload import BodyBrokeOff, ClientUpload
 from gandalf.http.client_wire import ClientWire, nobody
 from gandalf.http.edge_asgi import ASGI, Address, Cycle, scope_of
-from gandalf.http.gateway import Gateway
+from gandalf.http.gateway import Gateway, request_id
+from gandalf.http.page import OnRefused, not_reported, refused
 from gandalf.http.parser import BodyBudget, Phase, Request, RequestParser
 from gandalf.http.poller import Buffer
+from gandalf.http.refused_paths import is_anothers
 from gandalf.http.responder import (
     SECURITY_HEADERS,
     ExchangeResponder,
@@ -84,6 +85,7 @@ class Service:
     counters: Counters
     budget: BodyBudget
     scheme: str = "http"
+    on_refused: OnRefused = not_reported
     state: dict[str, Any] = field(default_factory=dict)
     """What the application's lifespan has left for its requests."""
     connections: set[Connection] = field(default_factory=set)
@@ -162,7 +164,7 @@ class Connection:
         self._scope = trio.CancelScope()
         self._cut_short: tuple[Exchange, ExchangeResponder] | None = None
         self._refusal: GatewayError | None = None
-        self._refused = OPENAI
+        self._refused: tuple[bytes, Headers] = b"", {}
         # What is under way; nothing between two requests.
         self._response: Response | None = None
         self._body_size = 0
@@ -205,7 +207,8 @@ class Connection:
         if self._refusal is None and not self._lingering:
             self._service.counters.bad_requests += 1
             self._refusal = error
-            self._refused = _dialect_of(*self._parser.arriving)
+            self._refused = self._parser.arriving
+            error.request_id = request_id(self._refused[1])
             self._parser.close(error)
 
     def drain(self) -> None:
@@ -293,7 +296,11 @@ class Connection:
             self._wire, request, keep_alive, service.date, self._client_left
         )
         endpoint = endpoints.find(request.method, request.path)
-        if endpoint is None:
+        if endpoint is None or (
+            # Nothing to look at for what is asked all the time: it has no path.
+            endpoint.path
+            and is_anothers(endpoint, request.path.decode("latin-1"), request.headers)
+        ):
             return self._run_app(request, response)
         if request.incoming is not None:
             self._upload = ClientUpload(self._wire, self._parser, request.incoming)
@@ -389,7 +396,11 @@ class Connection:
         self._response = Response(
             self._wire, None, False, self._service.date, self._client_left
         )
-        await self._send_error(self._response, error, self._refused)
+        target, headers = self._refused
+        path = target.decode("latin-1").partition("?")[0]
+        self._service.on_refused(refused(error, error.request_id, "", path))
+        dialect = _dialect_of(target, headers)
+        await self._send_error(self._response, error, dialect)
         self._response = None
         return False
 
@@ -405,6 +416,8 @@ class Connection:
             *error_headers(error),
             *SECURITY_HEADERS,
         ]
+        if error.request_id:
+            headers.append((b"x-request-id", error.request_id.encode()))
         fields = field_lines(headers)
         await response.whole(error.status, fields, dialect.error_body(error))
 

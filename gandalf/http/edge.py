@@ -24,6 +24,7 @@ from gandalf.http.connection import SWEEP_INTERVAL, Connection, Counters, Servic
 from gandalf.http.edge_asgi import ASGI
 from gandalf.http.gateway import Gateway
 from gandalf.http.lifespan import lifespan
+from gandalf.http.page import OnRefused, not_reported
 from gandalf.http.parser import BodyBudget
 from gandalf.http.poller import poller
 
@@ -49,6 +50,7 @@ async def serve(
     *,
     shutdown_trigger: Callable[[], Awaitable[object]],
     counters: Counters | None = None,
+    on_refused: OnRefused = not_reported,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until ``shutdown_trigger`` returns and the last connection is closed.
@@ -59,6 +61,7 @@ async def serve(
         settings: Where to listen, and every limit.
         shutdown_trigger: Returns when it is time to end.
         counters: What happened so far is kept up to date here.
+        on_refused: Called for every request that is refused half-read.
         task_status: Started with the URLs that are served, once connections can come.
     """
     _raise_file_limit(settings.max_connections)
@@ -69,6 +72,7 @@ async def serve(
         counters=counters or Counters(),
         budget=BodyBudget(settings.max_body_bytes_total),
         scheme="http" if settings.tls is None else "https",
+        on_refused=on_refused,
     )
     tls = None if settings.tls is None else tls_context(settings.tls)
     async with lifespan(app, service.state):

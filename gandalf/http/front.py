@@ -21,11 +21,22 @@ import trio
 # Importing takes a thread: it would hold up everybody for as long as it takes.
 from trio.to_thread import run_sync as run_in_thread  # noqa: TID251
 
-from gandalf.domain.errors import GatewayError, NotFound
+from gandalf.domain.errors import GatewayError, UpgradeRequired
+from gandalf.http import endpoints
 from gandalf.http.edge_asgi import ASGI, Receive, Send
 from gandalf.http.gateway import request_id
-from gandalf.http.page import Asked, Page, View, error_page, merged
+from gandalf.http.page import (
+    Asked,
+    OnRefused,
+    Page,
+    View,
+    error_page,
+    merged,
+    not_reported,
+    refused,
+)
 from gandalf.http.page_access import SECTIONS
+from gandalf.http.refused_paths import is_anothers, not_found, wants_websocket
 from gandalf.http.responder import SECURITY_HEADERS
 from gandalf.http.system_pages import SystemPages
 
@@ -41,15 +52,21 @@ class Front:
         system: The system's pages. They carry no request id.
         others: More of them, by path.
         load: Returns the application behind it. Blocking: called in a thread.
+        on_refused: Called for every request that is refused here.
     """
 
     def __init__(
-        self, system: SystemPages, others: Mapping[str, View], load: Callable[[], ASGI]
+        self,
+        system: SystemPages,
+        others: Mapping[str, View],
+        load: Callable[[], ASGI],
+        on_refused: OnRefused = not_reported,
     ) -> None:
         self._system = system
         self._views = {**system.views, **others}
         self._sections = SECTIONS.union(path[1:] for path in system.views)
         self._load = load
+        self._on_refused = on_refused
         self._app: ASGI | None = None
         self._arriving: trio.Event | None = None
 
@@ -62,8 +79,8 @@ class Front:
         view = self._views.get(path)
         if view is not None and scope.get("method") in ("GET", "HEAD"):
             await self._answer(view, path, scope, send)
-        elif self._leads_nowhere(scope):
-            await self._answer(_nowhere, "unmatched", scope, send)
+        elif scope["type"] == "http" and self._is_refused(scope):
+            await self._answer(_refuse, "unmatched", scope, send)
         else:
             app = await self._application()
             await app(scope, receive, send)
@@ -96,33 +113,46 @@ class Front:
         began = trio.current_time()
         path = scope["path"]
         asked = Asked(path, scope["query_string"], merged(scope["headers"]))
+        own = request_id(asked.headers)
         try:
             page = await view(asked)
         except GatewayError as error:
-            page = error_page(error, path, asked.headers)
+            page = self._refusal(error, own, scope["method"], asked)
         except Exception:
             log.exception("page %s failed", path)
-            page = error_page(GatewayError(), path, asked.headers)
+            page = self._refusal(GatewayError(), own, scope["method"], asked)
         if path not in self._system.views:
-            own = (b"x-request-id", request_id(asked.headers).encode())
-            page = page._replace(headers=[*page.headers, own])
+            field = (b"x-request-id", own.encode())
+            page = page._replace(headers=[*page.headers, field])
         duration = trio.current_time() - began
         self._system.observe(scope["method"], rule, page.status, duration)
         await _send(page, send)
 
-    def _leads_nowhere(self, scope: Scope) -> bool:
-        """Whether a path begins as none of the application's does."""
+    def _refusal(
+        self, error: GatewayError, request_id: str, method: str, asked: Asked
+    ) -> Page:
+        error.request_id = request_id
+        self._on_refused(refused(error, request_id, method, asked.path))
+        return error_page(error, asked.path, asked.headers)
+
+    def _is_refused(self, scope: Scope) -> bool:
+        """Return True for requests that the application need not be loaded for."""
         path: str = scope["path"]
-        if scope["type"] != "http" or scope.get("root_path"):
+        if scope.get("root_path") or not path.startswith("/"):
             return False
-        # Of several slashes at the beginning Quart makes one.
-        if not path.startswith("/") or path.startswith("//"):
-            return False
-        return path.split("/", 2)[1] not in self._sections
+        if path.split("/", 2)[1] not in self._sections:
+            return True
+        headers, method = merged(scope["headers"]), scope["method"]
+        endpoint = endpoints.find(method.encode(), path.encode())
+        return wants_websocket(method, path, headers) or is_anothers(
+            endpoint, path, headers
+        )
 
 
-async def _nowhere(asked: Asked) -> Page:
-    raise NotFound(f"there is no {asked.path}")
+async def _refuse(asked: Asked) -> Page:
+    if wants_websocket("GET", asked.path, asked.headers):
+        raise UpgradeRequired(asked.path)
+    raise not_found(asked.path)
 
 
 async def _send(page: Page, send: Send) -> None:

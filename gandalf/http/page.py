@@ -14,6 +14,14 @@ from gandalf.http.channel import HeaderList
 from gandalf.http.responder import error_headers
 from gandalf.http.spoken import spoken_at
 from gandalf.providers.base import Headers
+from gandalf.telemetry.observed import Refused
+
+OnRefused = Callable[[Refused], None]
+"""Called for every request that is refused without a usage record."""
+
+
+def not_reported(_: Refused) -> None:
+    """Report nothing: where requests are not logged."""
 
 
 class Page(NamedTuple):
@@ -38,10 +46,25 @@ View = Callable[[Asked], Awaitable[Page]]
 
 
 def error_page(error: GatewayError, path: str, headers: Headers) -> Page:
-    """Return what tells whoever asked for ``path`` of ``error``, in their dialect."""
+    """Return the page for ``error`` at ``path``, in the client's dialect."""
     dialect = spoken_at(path, headers).dialect
     body = dialect.error_body(error)
     return Page(error.status, b"application/json", body, error_headers(error))
+
+
+def refused(error: GatewayError, request_id: str, method: str, path: str) -> Refused:
+    """Return the entry of the access log for a page that was refused."""
+    identity = getattr(error, "identity", None)
+    return Refused(
+        request_id,
+        method,
+        path,
+        error.status,
+        error.code,
+        error.detail,
+        "" if identity is None else identity.key_id,
+        "" if identity is None else identity.key_prefix,
+    )
 
 
 def merged(fields: Iterable[tuple[bytes, bytes]]) -> Headers:

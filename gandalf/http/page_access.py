@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gandalf.domain.errors import PermissionDenied
 from gandalf.domain.identity import Identity, Permission
 from gandalf.http.endpoints import RULES, take_key
 from gandalf.http.spoken import spoken_at
 from gandalf.pipeline.authenticate import any_token
+from gandalf.pipeline.authorize import insufficient
 from gandalf.providers.base import Headers
 
 PREFIX = "/admin/v1"
@@ -54,5 +54,5 @@ def identify(
     """
     identity = authenticate(keys, path, query, headers)
     if not any(identity.may(permission) for permission in any_of):
-        raise PermissionDenied("insufficient permissions")
+        raise insufficient(identity, *any_of)
     return identity

@@ -12,6 +12,7 @@ from gandalf.domain.errors import (
     GatewayError,
     MethodNotAllowed,
     UnsupportedEncoding,
+    UpgradeRequired,
 )
 from gandalf.domain.usage import Attempt
 from gandalf.http.channel import Channel, field_lines
@@ -77,6 +78,7 @@ class ExchangeResponder:
 
     async def fail(self, error: GatewayError) -> None:
         """Tell the client of ``error``: as a status if it can still be one."""
+        error.request_id = self._exchange.request_id
         if self.started:
             form = self._exchange.stream_format
             tell = self._exchange.dialect.stream_error if form is None else form.error
@@ -183,4 +185,6 @@ def error_headers(error: GatewayError) -> list[tuple[bytes, bytes]]:
         headers.append((b"allow", error.allow.encode()))
     if isinstance(error, UnsupportedEncoding):
         headers.append((b"accept-encoding", error.accepted.encode()))
+    if isinstance(error, UpgradeRequired):
+        headers.append((b"upgrade", b"HTTP/1.1"))  # RFC 9110, section 15.5.22
     return headers

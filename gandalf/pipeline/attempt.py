@@ -185,7 +185,7 @@ class Sending:
             return None
         except UpstreamError as error:
             status = error.upstream_status
-            self._note(f"upstream_{status}" if status else error.code, error.message)
+            self._note(f"upstream_{status}" if status else error.code, error.detail)
             self.error = error
             return None
         except BadRequest as error:
@@ -263,7 +263,7 @@ class Sending:
             else UpstreamError(self._provider.name, str(broken), fault=broken.fault)
         )
         error.__cause__ = broken
-        self._note(error.code, error.message)
+        self._note(error.code, error.detail)
         return error
 
     def _too_late(self) -> UpstreamTimeout:
@@ -551,7 +551,7 @@ class Sending:
             self.permit.success(self._started_at + attempt.duration)
         elif isinstance(error, UpstreamError):
             attempt.outcome = error.code
-            attempt.reason = error.message[:200]
+            attempt.reason = error.detail[:200]
             self.permit.failure(error.fault, error.message, wait=error.retry_after)
         else:
             # Its client left or we are stopping: that says nothing of the upstream.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from gandalf.domain.errors import Unauthenticated
+from gandalf.domain.errors import PermissionDenied, Unauthenticated
 from gandalf.domain.identity import Identity
 from gandalf.pipeline.exchange import Exchange, Reply
 from gandalf.providers.base import Headers
@@ -38,7 +38,13 @@ class Authenticate:
             token = any_token(exchange.headers, endpoint.key_header, url_key)
         else:
             token = bearer_token(exchange.headers)
-        exchange.identity = self._keys.authenticate(token)
+        try:
+            exchange.identity = self._keys.authenticate(token)
+        except (PermissionDenied, Unauthenticated) as refused:
+            # A revoked or expired key: its record names who still uses it. No later
+            # stage runs.
+            exchange.identity = refused.identity
+            raise
         return None
 
 

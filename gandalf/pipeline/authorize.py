@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gandalf.domain.errors import PermissionDenied
-from gandalf.domain.identity import ROLE_PERMISSIONS, Identity, Permission
+from gandalf.domain.identity import ROLE_PERMISSIONS, Identity, Permission, Role
 from gandalf.pipeline.exchange import Exchange, Reply
 
 # Looked up here, for to compute with flags takes several times as long.
@@ -12,6 +12,10 @@ _USERS = frozenset(
     for role, allowed in ROLE_PERMISSIONS.items()
     if Permission.USE_MODELS in allowed
 )
+
+# Models of a key that an error names, and characters of one that a client made up.
+MAX_NAMED = 20
+MAX_NAME = 200
 
 
 class Authorize:
@@ -22,13 +26,11 @@ class Authorize:
         assert identity is not None  # noqa: S101 - authenticate comes before
         assert call is not None  # noqa: S101 - read_call comes before
         if identity.role not in _USERS:
-            raise _insufficient()
+            raise insufficient(identity, Permission.USE_MODELS)
         # Most keys have no list of models.
         listed = identity.allowed_models or identity.allow_lists
         if listed and call.model and not identity.may_use(call.model):
-            raise PermissionDenied(
-                "this api key may not use this model", code="model_not_allowed"
-            )
+            raise _not_allowed(call.model, identity)
         return None
 
 
@@ -39,8 +41,52 @@ def require(identity: Identity, *sufficient: Permission) -> None:
         PermissionDenied: It has none of them, or there was none to have.
     """
     if not any(map(identity.may, sufficient)):
-        raise _insufficient()
+        raise insufficient(identity, *sufficient)
 
 
-def _insufficient() -> PermissionDenied:
-    return PermissionDenied("insufficient permissions")
+def insufficient(identity: Identity, *sufficient: Permission) -> PermissionDenied:
+    """Return the error of a caller who has none of the ``sufficient`` permissions.
+
+    It names them, and the roles that have one.
+    """
+    roles = [
+        role.value
+        for role, allowed in ROLE_PERMISSIONS.items()
+        if any(permission in allowed for permission in sufficient)
+    ]
+    if not sufficient:
+        return PermissionDenied("insufficient permissions", identity=identity)
+    wanted = " or ".join(_name(permission) for permission in sufficient)
+    return PermissionDenied(
+        f"insufficient permissions: this takes {wanted}, which the role"
+        f"{'s' if len(roles) > 1 else ''} {_listed(roles)}"
+        f" {'have' if len(roles) > 1 else 'has'}; this api key has the role"
+        f" {identity.role.value}",
+        identity=identity,
+    )
+
+
+def _not_allowed(model: str, identity: Identity) -> PermissionDenied:
+    allowed = [
+        alias
+        for listed in (identity.allowed_models, *identity.allow_lists)
+        for alias in listed
+        if identity.may_use(alias.removesuffix("*"))
+    ]
+    allowed = list(dict.fromkeys(allowed))
+    shown = ", ".join(allowed[:MAX_NAMED])
+    more = f" and {len(allowed) - MAX_NAMED} more" if len(allowed) > MAX_NAMED else ""
+    return PermissionDenied(
+        f"this api key may not use the model {model[:MAX_NAME]!r}; it may use:"
+        f" {shown or 'none'}{more}",
+        code="model_not_allowed",
+    )
+
+
+def _name(permission: Permission) -> str:
+    every = permission == ROLE_PERMISSIONS[Role.ADMIN]
+    return "every permission" if every else str(permission.name).lower()
+
+
+def _listed(words: list[str]) -> str:
+    return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else words[0]

@@ -148,7 +148,8 @@ def _error(
             words,
             status=told,
             upstream_status=status,
-            code=details.code,
+            # The status repeated (vLLM, OpenRouter) says nothing new.
+            code=None if (details.code or "").isdigit() else details.code,
             param=details.param,
             refusal=refusal or Refusal.REQUEST,
             # Another target may know the model; and a 403 whose reason is not known

@@ -35,6 +35,7 @@ from gandalf.dialects.openai.references import chat_references
 from gandalf.dialects.registry import OPENAI
 from gandalf.domain.errors import (
     BadRequest,
+    Fault,
     NotFound,
     PermissionDenied,
     UpstreamUnavailable,
@@ -151,7 +152,9 @@ class Locate:
     def _target(self, provider: str) -> Target:
         if provider not in self._routes.current.providers:
             raise UpstreamUnavailable(
-                provider, "the provider that has it is not configured any more"
+                provider,
+                "it has the object, and is not configured any more",
+                fault=Fault.GATEWAY,
             )
         return Target(provider=provider, model="")
 

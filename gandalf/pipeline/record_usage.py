@@ -13,12 +13,15 @@ from gandalf.domain.errors import GatewayError, PermissionDenied, ShuttingDown
 from gandalf.domain.identity import Identity
 from gandalf.domain.usage import EndReason, TokenUsage, UsageRecord, UsageSource
 from gandalf.pipeline.exchange import Exchange, Reply
+from gandalf.telemetry.redaction import redact
 
 log = logging.getLogger("gandalf.usage")
 
 Observer = Callable[[Exchange, UsageRecord], None]
 """Told of each request once it is over. Synchronous; metrics, access log."""
 
+# Characters of an error's text that a record keeps: beyond, it repeats the request.
+MAX_ERROR_MESSAGE = 500
 # The status of an exchange that ended before one was decided. 499 is what nginx made
 # the custom for a client that left.
 _STATUS = {
@@ -142,7 +145,7 @@ class RecordUsage:
             exchange.ttft,
             max(0.0, overhead),
             tuple(exchange.attempts),
-            "",
+            "" if exchange.error is None else _words_of(exchange.error),
             exchange.unread,
         )
 
@@ -159,6 +162,10 @@ def _ending(exchange: Exchange) -> tuple[EndReason, int, str]:
         return reason, error.status, code
     # Once an answer has begun its status stands, however it ends.
     return reason, status or _STATUS.get(reason, GatewayError.status), code
+
+
+def _words_of(error: GatewayError) -> str:
+    return redact(error.detail)[:MAX_ERROR_MESSAGE]
 
 
 def _usage_source(exchange: Exchange) -> UsageSource:

@@ -23,7 +23,7 @@ from gandalf.dialects.base import UNREADABLE, UpstreamDialect
 from gandalf.dialects.conversation import Failed
 from gandalf.dialects.converse.models import without_region
 from gandalf.dialects.event_stream import Decoder, Message, failed_of
-from gandalf.domain.errors import BadRequest, UpstreamError
+from gandalf.domain.errors import BadRequest, Fault, UpstreamError
 from gandalf.providers.base import Ask, RemoteProvider, UpstreamRequest, api_key_of
 from gandalf.providers.credentials import AwsKeys, Credential
 from gandalf.providers.fields import parse, render
@@ -79,7 +79,9 @@ class Bedrock(RemoteProvider):
 
     async def _signature(self, signer: Signer, target: bytes, body: bytes) -> Fields:
         if self.credential is None:
-            raise UpstreamError(self.name, "there are no AWS credentials")
+            raise UpstreamError(
+                self.name, "there are no AWS credentials", fault=Fault.GATEWAY
+            )
         keys: AwsKeys = await self.credential.get()
         return signer.sign(keys, time.time(), b"POST", target, self._fields[:1], body)
 

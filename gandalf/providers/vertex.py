@@ -28,7 +28,7 @@ import msgspec
 from gandalf.config import Provider as ProviderConfig
 from gandalf.dialects.base import UpstreamDialect
 from gandalf.dialects.json_object import Governed, Span, splice
-from gandalf.domain.errors import BadRequest, UpstreamUnavailable
+from gandalf.domain.errors import BadRequest, Fault, UpstreamUnavailable
 from gandalf.providers.base import Ask, RemoteProvider, UpstreamRequest
 from gandalf.providers.body import member, without
 from gandalf.providers.credentials import Credential, Token
@@ -108,7 +108,9 @@ class Vertex(RemoteProvider):
         project = self._project or token.project
         if not project:
             raise UpstreamUnavailable(
-                self.name, "the provider's project is not known: it must be configured"
+                self.name,
+                "its project is not known: it must be configured",
+                fault=Fault.GATEWAY,
             )
         return b"/v1/projects/%b/locations/%b/" % (
             quote(project, "").encode(),

@@ -25,7 +25,7 @@ log = logging.getLogger("gandalf.storage")
 _COLUMNS = (
     "id, key_hash, key_prefix, name, user_id, team_id, org_id, role, allowed_models,"
     " rpm_limit, tpm_limit, max_concurrent, allowed_providers, tags, metadata,"
-    " expires_at, blocked, created_at, last_used_at"
+    " expires_at, blocked, revoked, blocked_at, created_at, last_used_at"
 )
 
 _JSON_FIELDS = ("allowed_models", "allowed_providers", "tags", "metadata")
@@ -231,7 +231,7 @@ def _update(connection: sqlite3.Connection, key: StoredKey, entry: AuditEntry) -
     updated = connection.execute(
         "UPDATE api_keys SET name = ?, role = ?, allowed_models = ?, rpm_limit = ?,"
         " tpm_limit = ?, max_concurrent = ?, allowed_providers = ?, tags = ?,"
-        " metadata = ?, expires_at = ?, blocked = ? WHERE id = ?",
+        " metadata = ?, expires_at = ?, blocked = ?, revoked = ? WHERE id = ?",
         (
             key.name,
             key.role.value,
@@ -244,6 +244,7 @@ def _update(connection: sqlite3.Connection, key: StoredKey, entry: AuditEntry) -
             _json(key.metadata),
             key.expires_at,
             key.blocked,
+            key.revoked,
             key.key_id,
         ),
     ).rowcount
@@ -279,6 +280,8 @@ def _insert(connection: sqlite3.Connection, key: StoredKey) -> bool:
             _json(key.metadata),
             key.expires_at,
             key.blocked,
+            key.revoked,
+            key.blocked_at,
             key.created_at,
             key.last_used_at,
         ),
@@ -294,7 +297,7 @@ def _insert_first(connection: sqlite3.Connection, key: StoredKey) -> bool:
 
 
 def _revoke(connection: sqlite3.Connection, key_id: str) -> bool:
-    update = "UPDATE api_keys SET blocked = 1 WHERE id = ?"
+    update = "UPDATE api_keys SET blocked = 1, revoked = 1 WHERE id = ?"
     return connection.execute(update, (key_id,)).rowcount == 1
 
 
@@ -314,7 +317,8 @@ def _stored_key(row: tuple[object, ...]) -> StoredKey:
     try:
         for name in _JSON_FIELDS:
             fields[name] = msgspec.json.decode(str(fields[name]))
-        fields["blocked"] = bool(fields["blocked"])
+        for flag in ("blocked", "revoked"):
+            fields[flag] = bool(fields[flag])
         return msgspec.convert(fields, StoredKey)
     except msgspec.MsgspecError as error:
         # Written by other hands. Whatever was meant, nobody gets in by it.

@@ -96,6 +96,8 @@ CREATE TABLE api_keys (
     metadata TEXT NOT NULL DEFAULT '{}',
     expires_at REAL,
     blocked INTEGER NOT NULL DEFAULT 0,
+    revoked INTEGER NOT NULL DEFAULT 0,
+    blocked_at REAL,
     created_at REAL NOT NULL,
     last_used_at REAL,
     version INTEGER NOT NULL DEFAULT 0
@@ -118,11 +120,20 @@ END;
 CREATE TRIGGER api_key_updated AFTER UPDATE OF
     id, key_hash, key_prefix, name, user_id, team_id, org_id, role, allowed_models,
     rpm_limit, tpm_limit, max_concurrent, allowed_providers, tags, metadata, expires_at,
-    blocked, created_at
+    blocked, revoked, created_at
 ON api_keys BEGIN
     UPDATE key_version SET version = version + 1;
     UPDATE api_keys SET version = (SELECT version FROM key_version)
     WHERE id = NEW.id;
+END;
+CREATE TRIGGER api_key_blocked AFTER UPDATE OF blocked ON api_keys
+WHEN NEW.blocked AND NOT OLD.blocked BEGIN
+    UPDATE api_keys SET blocked_at = round((julianday('now') - 2440587.5) * 86400.0)
+    WHERE id = NEW.id;
+END;
+CREATE TRIGGER api_key_unblocked AFTER UPDATE OF blocked ON api_keys
+WHEN OLD.blocked AND NOT NEW.blocked BEGIN
+    UPDATE api_keys SET blocked_at = NULL, revoked = 0 WHERE id = NEW.id;
 END;
 CREATE TRIGGER api_key_deleted AFTER DELETE ON api_keys BEGIN
     UPDATE key_version SET version = version + 1;
@@ -225,6 +236,7 @@ CREATE VIEW usage_records AS SELECT
     CAST(round(1e6 * json_extract(record, '$[20]')) AS INTEGER) AS latency_us,
     CAST(round(1e6 * json_extract(record, '$[21]')) AS INTEGER) AS ttft_us,
     CAST(round(1e6 * json_extract(record, '$[22]')) AS INTEGER) AS overhead_us,
+    json_extract(record, '$[24]') AS error_message,
     json_extract(record, '$[25]') AS unread
 FROM requests;
 

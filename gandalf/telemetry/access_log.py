@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import ClassVar
 
 from gandalf.domain.usage import EndReason, UsageRecord, UsageSource
 from gandalf.telemetry.log_lines import Fields, Ready, pairs, quoted, safe
-from gandalf.telemetry.observed import Observed
+from gandalf.telemetry.observed import Observed, Refused
 
 log = logging.getLogger("gandalf.access")
 
@@ -37,6 +38,46 @@ class AccessLog:
             identity = exchange.identity
             prefix = "" if identity is None else identity.key_prefix
             self._write(RequestLine(record, prefix))
+
+    def refused(self, refused: Refused) -> None:
+        """Log a request that has no usage record."""
+        if log.isEnabledFor(logging.INFO):
+            self._write(RefusedLine(refused, time.time()))
+
+
+class RefusedLine:
+    """The event of a request that was refused before it was an exchange.
+
+    Unknown paths, wrong methods, admin pages, and what is no valid HTTP.
+    """
+
+    __slots__ = ("_refused", "created")
+
+    logger: ClassVar[str] = log.name
+    event: ClassVar[str] = "refused"
+
+    def __init__(self, refused: Refused, created: float) -> None:
+        self._refused = refused
+        self.created = created
+
+    @property
+    def fields(self) -> Fields:
+        """The content of the line."""
+        refused = self._refused
+        return {
+            "request_id": safe(refused.request_id),
+            "key_id": safe(refused.key_id),
+            "key_prefix": safe(refused.key_prefix),
+            "method": safe(refused.method[:_MAX_REMEMBERED]),
+            "path": safe(refused.path),
+            "status": refused.status,
+            "error": safe(refused.error),
+            "error_message": safe(refused.message),
+        }
+
+    def pairs(self) -> str:
+        """Return the fields for a line."""
+        return pairs(self.fields)
 
 
 class RequestLine:
@@ -82,6 +123,7 @@ class RequestLine:
             fields["completion_tokens"] = record.tokens.completion_tokens
         if record.error_code:
             fields["error"] = safe(record.error_code)
+            fields["error_message"] = safe(record.error_message)
         if len(record.attempts) > 1:
             tried = [f"{a.target}:{a.outcome}" for a in record.attempts]
             fields["tried"] = safe(" ".join(tried))

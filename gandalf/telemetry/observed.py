@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gandalf.domain.errors import GatewayError
 from gandalf.domain.identity import Identity
 from gandalf.domain.routing import Route
+
+
+class Refused(NamedTuple):
+    """A request that was refused before it was an exchange."""
+
+    request_id: str
+    method: str
+    path: str
+    status: int
+    error: str
+    """The code."""
+    message: str
+    key_id: str = ""
+    """Of a key that is known but was refused."""
+    key_prefix: str = ""
 
 
 class Observed(Protocol):

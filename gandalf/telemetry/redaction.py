@@ -20,7 +20,32 @@ _VALUE = r"[^\s&\"'\\,;)\]}]+"
 # is shorter than twelve characters, may stay.
 _RULES: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ("gnd_", re.compile(r"gnd_[A-Za-z0-9_-]{12,}"), f"gnd_{HIDDEN}"),
-    ("sk-", re.compile(_START + r"sk-[A-Za-z0-9_-]{8,}"), f"sk-{HIDDEN}"),
+    # With asterisks as OpenAI shows it: even so its ends are told.
+    ("sk-", re.compile(_START + r"sk-[A-Za-z0-9_*-]{8,}"), f"sk-{HIDDEN}"),
+    # Groq, xAI, Hugging Face, NVIDIA, Perplexity, Replicate, Fireworks, Cerebras.
+    *(
+        (prefix, re.compile(rf"{_START}{prefix}[A-Za-z0-9_-]{{16,}}"), prefix + HIDDEN)
+        for prefix in (
+            "gsk_",
+            "xai-",
+            "hf_",
+            "nvapi-",
+            "pplx-",
+            "r8_",
+            "fw_",
+            "csk-",
+        )
+    ),
+    # OpenAI's names of accounts and projects; ours are shorter.
+    ("org-", re.compile(_START + r"org-[A-Za-z0-9]{16,}"), f"org-{HIDDEN}"),
+    ("proj_", re.compile(_START + r"proj_[A-Za-z0-9]{16,}"), f"proj_{HIDDEN}"),
+    # The account in the names of AWS's resources.
+    ("arn:", re.compile(r"(arn:aws[\w-]*:[^:\s]*:[^:\s]*:)\d{12}"), rf"\1{HIDDEN}"),
+    (
+        "eyj",
+        re.compile(_START + r"eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"),
+        HIDDEN,
+    ),
     ("aiza", re.compile(r"AIza[A-Za-z0-9_-]{20,}"), f"AIza{HIDDEN}"),
     ("akia", re.compile(r"AKIA[A-Z0-9]{12,}"), f"AKIA{HIDDEN}"),
     ("asia", re.compile(r"ASIA[A-Z0-9]{12,}"), f"ASIA{HIDDEN}"),

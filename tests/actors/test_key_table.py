@@ -185,8 +185,38 @@ async def test_a_blocked_key_is_known_and_refused(store, table, autojump_clock):
     store.put(blocked=True, expires_at=1.0)
     await table.load()
 
-    with pytest.raises(PermissionDenied, match="api key blocked"):
+    with pytest.raises(PermissionDenied, match=r"is blocked$") as refused:
         table.authenticate(TOKEN)
+    assert (refused.value.code, refused.value.identity.key_id) == (
+        "api_key_blocked",
+        "k1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "told", "code"),
+    [
+        ({"blocked_at": 86_400.0}, "is blocked since 1970-01-02 00:00 UTC", "blocked"),
+        ({"revoked": True}, "was revoked", "revoked"),
+        (
+            {"revoked": True, "blocked_at": 86_400.0},
+            "was revoked on 1970-01-02 00:00 UTC",
+            "revoked",
+        ),
+    ],
+)
+async def test_a_refused_key_is_told_what_became_of_it_and_when(
+    store, table, autojump_clock, changes, told, code
+):
+    store.put(blocked=True, **changes)
+    await table.load()
+
+    with pytest.raises(PermissionDenied) as refused:
+        table.authenticate(TOKEN)
+
+    prefix = refused.value.identity.key_prefix
+    assert refused.value.message == f"the api key {prefix}... {told}"
+    assert refused.value.code == f"api_key_{code}"
 
 
 async def test_a_key_expires_on_time_without_being_read_again(store, autojump_clock):
@@ -198,8 +228,9 @@ async def test_a_key_expires_on_time_without_being_read_again(store, autojump_cl
     unix_time.now += 9.999
     assert table.authenticate(TOKEN).key_id == "k1"
     unix_time.now += 0.001
-    with pytest.raises(Unauthenticated, match="api key expired"):
+    with pytest.raises(Unauthenticated, match=r"expired on ....-..-.. ..:.. UTC") as e:
         table.authenticate(TOKEN)
+    assert (e.value.code, e.value.identity.key_id) == ("api_key_expired", "k1")
 
 
 # Following the store

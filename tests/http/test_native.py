@@ -170,11 +170,11 @@ def test_what_is_no_endpoint_is_not_found(path):
     ("path", "shape"),
     [
         ("/v1/chat/completions", {"error"}),
-        ("/v1/messages", {"type", "error"}),
+        ("/v1/messages", {"type", "error", "request_id"}),
         (GENERATE, {"error"}),
-        ("/api/chat", {"error"}),
+        ("/api/chat", {"error", "request_id"}),
         ("/v1beta/nowhere", {"error"}),
-        ("/api/nowhere", {"error"}),
+        ("/api/nowhere", {"error", "request_id"}),
     ],
 )
 async def test_an_error_has_its_dialects_shape(client, path, shape):  # noqa: F811

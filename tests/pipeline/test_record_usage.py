@@ -4,14 +4,18 @@ import pytest
 import trio
 
 from gandalf.domain.errors import (
+    CredentialsRefused,
     GatewayError,
     JournalFull,
+    PermissionDenied,
     RateLimited,
     Unauthenticated,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from gandalf.domain.identity import Identity
 from gandalf.domain.usage import Attempt, EndReason, TokenUsage, UsageSource
+from gandalf.pipeline.authenticate import Authenticate
 from gandalf.pipeline.exchange import Exchange, Reply
 from gandalf.pipeline.record_usage import RecordUsage
 from gandalf.pipeline.stage import Pipeline
@@ -365,3 +369,30 @@ async def test_the_room_is_given_back_even_if_there_is_no_record(caplog):
         stage.settle(exchange)
 
     assert journal.room == 10
+
+
+async def test_a_record_has_the_providers_words_and_no_secret():
+    refused = CredentialsRefused(
+        "up", upstream_status=401, detail="provider 'up': bad key sk-abcdefghijkl"
+    )
+
+    record = await record_of(an_exchange(), Step(refused))
+
+    assert refused.message == "provider 'up': refused the gateway's credentials"
+    assert record.error_message == "provider 'up': bad key sk-***"
+
+
+async def test_a_record_names_the_holder_of_a_key_that_is_refused():
+    identity = Identity(key_id="k9", org_id="acme", key_prefix="gnd_abcd")
+
+    class Keys:
+        def authenticate(self, token):
+            raise PermissionDenied("revoked", code="api_key_revoked", identity=identity)
+
+    exchange = an_exchange(headers={b"authorization": b"Bearer gnd_x"})
+    exchange.identity = None
+
+    record = await record_of(exchange, Authenticate(Keys()))
+
+    assert (record.key_id, record.org_id) == ("k9", "acme")
+    assert (record.status, record.error_code) == (403, "api_key_revoked")

@@ -1,4 +1,5 @@
 import sqlite3
+import time
 from contextlib import closing
 
 import msgspec
@@ -139,7 +140,8 @@ async def test_only_what_has_changed_is_read_again(store):
 
     changes = await store.changes_since(everything.version)
     (identity,) = changes.identities.values()
-    assert (identity.key_id, identity.blocked) == ("k2", True)
+    assert (identity.key_id, identity.blocked, identity.revoked) == ("k2", True, True)
+    assert abs(identity.blocked_at - time.time()) < 60
     assert changes.total == 2
 
 
@@ -216,3 +218,16 @@ async def test_no_key_itself_is_in_any_file_of_the_database(store, database, tmp
     files = [path for path in tmp_path.iterdir() if path.is_file()]
     assert any(b"api_keys" in path.read_bytes() for path in files)
     assert not any(key.reveal().encode() in path.read_bytes() for path in files)
+
+
+async def test_a_key_that_is_unblocked_forgets_that_it_was(store, database):
+    await store.insert(a_key("k1"))
+    await store.revoke("k1")
+
+    def unblock(connection):
+        connection.execute("UPDATE api_keys SET blocked = 0")
+
+    await database.write(unblock)
+
+    (key,) = await store.all()
+    assert (key.blocked, key.revoked, key.blocked_at) == (False, False, None)

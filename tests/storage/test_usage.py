@@ -71,6 +71,7 @@ async def test_every_field_has_its_column(database):
         latency=1.25,
         ttft=0.5,
         overhead=0.000321,
+        error_message="provider 'openai-eu': broken",
         unread=(("not_json", 1), ("unknown_shape", 2)),
     )
 
@@ -108,6 +109,7 @@ async def test_every_field_has_its_column(database):
             "latency_us": 1_250_000,
             "ttft_us": 500_000,
             "overhead_us": 321,
+            "error_message": "provider 'openai-eu': broken",
             "unread": '[["not_json",1],["unknown_shape",2]]',
         }
     ]

@@ -5,6 +5,7 @@ import pytest
 from gandalf.domain.usage import EndReason, TokenUsage, UsageSource
 from gandalf.telemetry.access_log import AccessLog
 from gandalf.telemetry.log_lines import ConsoleLines, JsonLines, pairs
+from gandalf.telemetry.observed import Refused
 
 from .builders import a_record, an_attempt, an_exchange
 
@@ -139,3 +140,34 @@ def test_the_quick_way_to_a_line_says_what_the_long_one_does(
 
     (event,) = logged
     assert event.pairs() == pairs({**event.fields, "overhead_ms": "0.400"})
+
+
+def test_an_error_is_told_in_the_words_of_whoever_said_it(log_request, lines):
+    words = "provider 'up': Country, region, or territory not supported"
+
+    log_request(
+        an_exchange(), a_record(status=502, error_code="c", error_message=words)
+    )
+
+    (fields,) = lines()
+    assert (fields["error"], fields["error_message"]) == ("c", words)
+
+
+def test_a_request_without_a_record_is_a_line_of_its_own(logged, lines):
+    secret = "gnd_" + "a" * 40
+    refused = Refused("r1", "GET", f"/{secret}\n", 404, "not_found", "there is no x")
+
+    AccessLog(logged.append).refused(refused)
+
+    (fields,) = lines()
+    assert fields == {
+        "request_id": "r1",
+        "key_id": "",
+        "key_prefix": "",
+        "method": "GET",
+        "path": "/gnd_***\\u000a",
+        "status": 404,
+        "error": "not_found",
+        "error_message": "there is no x",
+    }
+    assert logged[0].event == "refused"

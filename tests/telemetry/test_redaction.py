@@ -31,6 +31,13 @@ AWS_KEY = "AKIAIOSFODNN7EXAMPLE"
         ('{"api_key": "hunter2secret"}', "hunter2secret"),
         ("https://user:hunter2secret@proxy:3128/", "hunter2secret"),
         ("token ya29.a0AfH6SMBx-yz_123", "a0AfH6SMBx-yz_123"),
+        ("bad key: sk-proj-********************abcd", "abcd"),
+        ("key gsk_abcdefghijklmnop1234 is bad", "gsk_abcdefghijklmnop1234"),
+        ("key xai-abcdefghijklmnop1234 is bad", "xai-abcdefghijklmnop1234"),
+        ("key hf_abcdefghijklmnop1234 is bad", "hf_abcdefghijklmnop1234"),
+        ("got eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0dXJl", "eyJhbGciOiJI"),
+        ("in organization org-4BPQ2vglazP9PM7I0T2xn68U on", "4BPQ2vglazP9PM7I0T2xn68U"),
+        ("User: arn:aws:sts::123456789012:assumed-role/x is not", "123456789012"),
         ("X-Amz-Signature=hunter2secret&X-Amz-Date=1", "hunter2secret"),
     ],
 )
@@ -53,6 +60,8 @@ def test_a_secret_leaves_no_trace_plain_or_inside_json(text, secret):
         "ready on http://127.0.0.1:8080 https://[::1]:8443",
         "prompt_tokens=150 completion_tokens=23",
         "unknown key: providers.0.nmae",
+        "org_id=org-acme and proj_x",
+        "half_life of the hf_model",
     ],
 )
 def test_what_is_no_secret_stays(text):

@@ -24,6 +24,7 @@ from gandalf.dialects.base import Call
 from gandalf.http import edge
 from gandalf.http.connection import Counters
 from gandalf.http.gateway import Gateway
+from gandalf.http.page import OnRefused, not_reported
 from gandalf.pipeline.exchange import Exchange, Reply
 from gandalf.pipeline.stage import Pipeline
 
@@ -332,7 +333,10 @@ async def telling_page(scope, receive, send):
 
 @asynccontextmanager
 async def edge_server(
-    script: Script = echoing, app: object = None, **settings: object
+    script: Script = echoing,
+    app: object = None,
+    on_refused: OnRefused = not_reported,
+    **settings: object,
 ) -> AsyncIterator[EdgeServer]:
     stage = ScriptedStage(script)
     server = EdgeServer("", Gateway(Pipeline([stage])), stage, Counters())
@@ -347,6 +351,7 @@ async def edge_server(
             Server(**options),
             shutdown_trigger=server.stop.wait,
             counters=server.counters,
+            on_refused=on_refused,
             task_status=task_status,
         )
         server.stopped.set()

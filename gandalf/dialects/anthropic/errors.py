@@ -8,6 +8,7 @@ stream as an event ``error``; ``details.error_code`` names the cause more closel
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 
@@ -99,7 +100,10 @@ def _said(error: GatewayError) -> bytes:
         "message": error.message,
         "details": {"error_code": error.code},
     }
-    return msgspec.json.encode({"type": "error", "error": detail})
+    said: dict[str, Any] = {"type": "error", "error": detail}
+    if error.request_id:
+        said["request_id"] = error.request_id
+    return msgspec.json.encode(said)
 
 
 def _type_of(status: int) -> str:

@@ -105,6 +105,8 @@ def _details(error: GatewayError) -> list[dict[str, Any]]:
     if error.retry_after is not None:
         delay = f"{error.retry_after:.3f}s"
         details.append({"@type": f"{_TYPES}RetryInfo", "retryDelay": delay})
+    if error.request_id:
+        details.append({"@type": f"{_TYPES}RequestInfo", "requestId": error.request_id})
     return details
 
 

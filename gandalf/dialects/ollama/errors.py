@@ -30,9 +30,16 @@ def error_body(error: GatewayError) -> bytes:
     """Return the body of the HTTP response that tells of ``error``."""
     if isinstance(error, UpstreamRefused) and error.body:
         return error.body
-    return msgspec.json.encode({"error": error.message})
+    return _told(error)
 
 
 def stream_error(error: GatewayError) -> bytes:
     """Return the line that tells of ``error`` in a stream, and is its last one."""
-    return ndjson.line(msgspec.json.encode({"error": error.message}))
+    return ndjson.line(_told(error))
+
+
+def _told(error: GatewayError) -> bytes:
+    told = {"error": error.message}
+    if error.request_id:
+        told["request_id"] = error.request_id
+    return msgspec.json.encode(told)

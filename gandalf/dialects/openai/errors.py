@@ -79,9 +79,13 @@ def stream_error(error: GatewayError) -> bytes:
 
 
 def _detail(error: GatewayError) -> dict[str, str | None]:
-    return {
+    detail = {
         "message": error.message,
         "type": _TYPES.get(error.type, error.type),
         "param": error.param,
         "code": error.code,
     }
+    if error.request_id:
+        # The header of a stream has it too, but an SDK's exception only has the body.
+        detail["request_id"] = error.request_id
+    return detail

@@ -253,6 +253,8 @@ def stream_error(error: GatewayError, sequence_number: int = 0) -> bytes:
         "message": error.message,
         "param": error.param,
     }
+    if error.request_id:
+        told["request_id"] = error.request_id
     said = {**told, "type": "error", "sequence_number": sequence_number, "error": told}
     return sse.event(msgspec.json.encode(said), b"error")
 

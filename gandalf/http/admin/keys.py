@@ -338,9 +338,8 @@ class Keys:
     async def revoke(self, asked: AdminRequest) -> AdminReply:
         key = await self._found(asked)
         _check(asked, key)
-        await self._write(
-            asked, "revoke", key, msgspec.structs.replace(key, blocked=True)
-        )
+        revoked = msgspec.structs.replace(key, blocked=True, revoked=True)
+        await self._write(asked, "revoke", key, revoked)
         if asked.query.cut:
             self._cut(key.key_id)
         return AdminReply()

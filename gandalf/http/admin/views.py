@@ -23,7 +23,6 @@ from gandalf.domain.errors import (
     GatewayError,
     Overloaded,
     PayloadTooLarge,
-    PermissionDenied,
 )
 from gandalf.domain.identity import Identity
 from gandalf.domain.ids import new_id
@@ -36,6 +35,7 @@ from gandalf.http.admin.problems import (
 )
 from gandalf.http.admin.table import AdminEndpoint, AdminReply, AdminRequest
 from gandalf.http.page_access import PREFIX
+from gandalf.pipeline.authorize import insufficient
 from gandalf.storage.errors import StorageError
 
 log = logging.getLogger("gandalf.admin")
@@ -174,13 +174,7 @@ def problem_response(error: GatewayError, request_id: str) -> tuple[bytes, bytes
 
 def _authorise(endpoint: AdminEndpoint, identity: Identity) -> None:
     if not any(identity.may(permission) for permission in endpoint.permissions):
-        names = " or ".join(
-            str(permission.name or "administrator").lower().replace("_", " ")
-            for permission in endpoint.permissions
-        )
-        raise PermissionDenied(
-            f"the role {identity.role} may not do this; it takes the permission {names}"
-        )
+        raise insufficient(identity, *endpoint.permissions)
 
 
 async def _body() -> bytes:
