@@ -323,6 +323,7 @@ class UpstreamError(GatewayError):
         retry_after: Seconds that the upstream asked to wait, if it did.
         fault: The party at fault, if it is not the usual one of the class.
         detail: The words for administrators, if they differ from ``message``.
+        should_retry: False if sending the request again cannot help.
     """
 
     status = 502
@@ -340,6 +341,7 @@ class UpstreamError(GatewayError):
         retry_after: float | None = None,
         fault: Fault | None = None,
         detail: str = "",
+        should_retry: bool | None = None,
     ) -> None:
         super().__init__(f"provider '{provider}': {message}" if provider else message)
         self.provider = provider
@@ -348,6 +350,8 @@ class UpstreamError(GatewayError):
         if fault is not None:
             self.fault = fault
         self._detail = detail
+        if should_retry is not None:
+            self.should_retry = should_retry
 
     @property
     def detail(self) -> str:

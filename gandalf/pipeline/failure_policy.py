@@ -81,14 +81,16 @@ def error_of(
 ) -> UpstreamError:
     """Return the error that an upstream's response with ``status`` stands for."""
     details = provider.dialect.read_error(body)
-    kinds = details.kinds
     if named := headers.get(b"x-amzn-errortype"):
         # AWS: the type, and behind a colon the place of its definition.
-        kinds |= {named.decode("latin-1").partition(":")[0].lower()}
+        kind = named.decode("latin-1").partition(":")[0]
+        details = details._replace(
+            code=details.code or kind, kinds=details.kinds | {kind.lower()}
+        )
     error = _error(
         provider,
         status,
-        details._replace(kinds=kinds),
+        details,
         read_retry_after(headers, details, limited=status == 429),
     )
     if isinstance(error, UpstreamRefused) and provider.relays_errors:

@@ -155,6 +155,7 @@ class Locate:
                 provider,
                 "it has the object, and is not configured any more",
                 fault=Fault.GATEWAY,
+                should_retry=False,
             )
         return Target(provider=provider, model="")
 

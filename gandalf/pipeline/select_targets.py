@@ -45,7 +45,9 @@ class SelectTargets:
             raise self._unknown(call.model, identity)
         if not route.targets:
             raise UpstreamUnavailable(
-                "", f"every provider of the model {route.alias!r} is disabled"
+                "",
+                f"every provider of the model {route.alias!r} is disabled",
+                should_retry=False,
             )
         exchange.route = route
         targets = route.targets

@@ -111,6 +111,7 @@ class Vertex(RemoteProvider):
                 self.name,
                 "its project is not known: it must be configured",
                 fault=Fault.GATEWAY,
+                should_retry=False,
             )
         return b"/v1/projects/%b/locations/%b/" % (
             quote(project, "").encode(),

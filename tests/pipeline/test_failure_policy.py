@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gandalf.config import Provider
 from gandalf.dialects import anthropic, converse, gemini, ollama, openai
@@ -375,6 +377,14 @@ def test_the_reason_of_a_refusal_is_known(message, refusal):
     assert refused(400, openais(message)).refusal is refusal
 
 
+def test_awss_type_in_a_header_is_the_code_for_the_client():
+    headers = {b"x-amzn-errortype": b"ValidationException:http://internal/"}
+
+    error = refused(400, {"message": "no"}, converse, headers)
+
+    assert (error.code, error.refusal) == ("ValidationException", Refusal.REQUEST)
+
+
 # Errors inside answers.
 
 
@@ -443,3 +453,42 @@ def test_secrets_in_an_upstreams_words_reach_neither_client_nor_record(
     told = error.message + error.detail + getattr(error, "body", b"").decode()
     assert secret not in told
     assert "x" * 24 not in told
+
+
+# Whatever an upstream sends.
+
+_WORDS = st.sampled_from(
+    ["error", "message", "detail", "details", "code", "param", "loc", "metadata", "raw"]
+)
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(_WORDS | st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+_BODIES = st.binary(max_size=40) | _JSON.map(lambda value: json.dumps(value).encode())
+_VALUES = st.binary(max_size=20) | st.dates().map(
+    lambda date: date.strftime("%a, %d %b %Y 00:00:00 +9%H%M").encode()
+)
+
+
+@settings(deadline=None)
+@given(
+    status=st.sampled_from([302, 400, 401, 402, 403, 404, 429, 500, 529, 999]),
+    body=_BODIES,
+    retry_after=_VALUES,
+    reset=_VALUES,
+    dialect=st.sampled_from([anthropic, converse, gemini, ollama, openai]),
+)
+def test_no_error_of_an_upstream_breaks_the_gateway(
+    status, body, retry_after, reset, dialect
+):
+    headers = {b"retry-after": retry_after, b"x-ratelimit-reset-tokens": reset}
+
+    error = error_of(Speaking(dialect), status, headers, body)
+
+    assert error.message.startswith("provider 'up': ")
+    assert error.retry_after is None or 0 <= error.retry_after <= 3600
+    classify(error)

@@ -107,6 +107,8 @@ async def test_an_error_in_a_stream_is_an_event_without_the_last_chunk():
         response = await client.response()
         assert response.body.startswith(b"data: 1\n\n")
         assert b"the upstream broke off" in response.body
+        # An SDK's exception has the event and not the headers.
+        assert response.headers[b"x-request-id"] in response.body
         assert b"[DONE]" not in response.body
         assert not response.complete
         await client.eof()
