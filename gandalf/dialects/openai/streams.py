@@ -24,6 +24,7 @@ from gandalf.dialects.openai.views import (
     AnswerView,
     ChoiceView,
     decode_answer,
+    decode_frame,
     decode_object,
     decode_plain,
     decode_plain_lines,
@@ -51,22 +52,7 @@ _SEAM = _END + _BEGIN
 _drop_null_usage = re.compile(
     rb',"usage":null(?=(?:,"obfuscation":"\w*")?\}(?:\n\n|\r\n\r\n|\Z))'
 ).sub
-# Members that each event of a stream repeats: one with no others but usage says nothing
-# else.
-_FRAME = frozenset(
-    {
-        "choices",
-        "created",
-        "id",
-        "model",
-        "object",
-        "obfuscation",
-        "provider",
-        "service_tier",
-        "system_fingerprint",
-        "usage",
-    }
-)
+_NULL_USAGE_END = b',"usage":null}\n\n'
 _is_error = re.compile(rb"(?:^|[\r\n])event: ?error[ \t]*(?:[\r\n]|$)").search
 
 
@@ -132,6 +118,9 @@ class ChatStream:
         if len(chunks) > 1:
             return b"".join(self._share(block, chunks))
         if self._plain_next and _is_plain(chunks[0]):
+            if self._strip_usage and block.endswith(_NULL_USAGE_END):
+                # As the expression does it, in half the time.
+                return block[: -len(_NULL_USAGE_END)] + b"}\n\n"
             return self._without_null_usage(block)
         kept: list[bytes] = []
         self._take(chunks, 0, kept)
@@ -227,7 +216,7 @@ class ChatStream:
             return None
         try:
             view = decode_answer(data)
-            if not is_utf8(data):
+            if not (data.isascii() or is_utf8(data)):
                 return self._unreadable(data)
         except UNREADABLE:
             return self._unreadable(data)
@@ -322,18 +311,16 @@ def _has_content(delta: dict[str, msgspec.Raw] | None) -> bool:
 
 def _without_usage(data: bytes) -> bytes | None:
     """Return an event without choices without its usage; None if it says no more."""
-    if b'"usage"' not in data:
-        return data
     try:
-        members = decode_object(data)
+        frame = decode_frame(data)
+        if bytes(frame.usage) == b"null":
+            return data
+        if bytes(frame.choices) in _EMPTY:
+            return None
     except UNREADABLE:
-        # Well-formed for others than our decoder, which may not drop it then.
-        return without_members(data, "usage")
-    if bytes(members.get("usage", b"null")) == b"null":
-        return data
-    said = {n for n, v in members.items() if n == "choices" or bytes(v) not in _EMPTY}
-    if said <= _FRAME and bytes(members.get("choices", b"[]")) in _EMPTY:
-        return None
+        if b'"usage"' not in data:
+            return data
+    # It says more, or is odd.
     return without_members(data, "usage")
 
 
@@ -397,7 +384,7 @@ def _plain(
         return b""
     if whole.count(b"\n") != 2 * len(chunks):
         return b""
-    if b"\r" in whole or not is_utf8(whole):
+    if b"\r" in whole or not (whole.isascii() or is_utf8(whole)):
         return b""
     return _drop_null_usage(b"", whole) if strip_usage else whole
 

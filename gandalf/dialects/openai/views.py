@@ -103,7 +103,23 @@ class AnswerView(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw(b"")
 
 
+class Frame(msgspec.Struct, forbid_unknown_fields=True):
+    """An event that says nothing but usage: all else stands in each event."""
+
+    usage: msgspec.Raw
+    choices: msgspec.Raw = msgspec.Raw(b"[]")
+    created: msgspec.Raw = msgspec.Raw(b"")
+    id: msgspec.Raw = msgspec.Raw(b"")
+    model: msgspec.Raw = msgspec.Raw(b"")
+    object: msgspec.Raw = msgspec.Raw(b"")
+    obfuscation: msgspec.Raw = msgspec.Raw(b"")
+    provider: msgspec.Raw = msgspec.Raw(b"")
+    service_tier: msgspec.Raw = msgspec.Raw(b"")
+    system_fingerprint: msgspec.Raw = msgspec.Raw(b"")
+
+
 decode_answer = msgspec.json.Decoder(AnswerView).decode
+decode_frame = msgspec.json.Decoder(Frame).decode
 
 
 class WholeChoice(ChoiceView):
