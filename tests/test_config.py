@@ -307,6 +307,10 @@ def test_the_admin_key_of_the_environment_counts_unless_the_file_has_one(
             "1:36: circuit_breaker.error_threshold: expected a number from 0 to 1, found '1.01'",
         ),
         (
+            "providers: [{name: openai, api_key: x}]\nroutes: [{fallback_on: [context_lenght], model_alias: a, targets: [{provider: openai, model: m}]}]",
+            "2:25: routes[0].fallback_on[0]: expected one of content_policy, context_length, found 'context_lenght'; did you mean context_length?",
+        ),
+        (
             "circuit_breaker: {window_seconds: 61}",
             "1:35: circuit_breaker.window_seconds: expected a whole number from 1 to 60, found '61'",
         ),

@@ -53,6 +53,13 @@ def test_a_routes_own_cache_time_is_kept_however_long():
     assert build_routes(config)["fast"].cache_ttl == 86400
 
 
+def test_a_routes_refusals_that_fall_back_are_kept():
+    config = a_config(
+        [a_route("fast", ("a", "x", 0), fallback_on=("context_length",))], ["a"]
+    )
+    assert build_routes(config)["fast"].fallback_on == ("context_length",)
+
+
 def test_an_unknown_alias_is_not_found():
     assert RouteTable(a_snapshot(a_config())).find("nothing") is None
 
