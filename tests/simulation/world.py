@@ -28,7 +28,10 @@ from tests.pipeline.builders import (
     an_identity,
 )
 
-ANSWER = b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}'
+ANSWER = (
+    b'{"choices":[{"index":0,"message":{"role":"assistant","content":"hi"},'
+    b'"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":4}}'
+)
 HANG = math.inf
 """Seconds that an upstream takes which never answers."""
 
