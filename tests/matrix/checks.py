@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from .behaviours import Behaviour
 from .clients import Client, Seen
-from .formats import SAID, SECOND
+from .formats import SAID, SECOND, SECRET
 from .gateway import Outcome
 from .page import NOTHING, PART, WHOLE, Place, Row
 from .replies import Reply
@@ -64,13 +64,15 @@ def problems(
         yield f"the client sees {sees}, not {expected}"
     calls = () if moved else behaviour.calls
     yield from _lies(seen, sees, record, text, calls, native=place.native)
-    if place.native and seen is not None and not moved:
+    if place.native and seen is not None and not (moved or behaviour.rewritten):
         yield from _altered(
             client, seen, received.body, reply, streamed=received.streamed
         )
     yield from _recorded(row, outcome, moved=moved)
+    if SECRET.encode() in received.body + received.fields or SECRET in repr(record):
+        yield "a secret is told"
     learned = outcome.learned.get("a/m", NOTHING)
-    if learned != row.breaker and not (learned == "?" and row.breaker != NOTHING):
+    if learned != row.breaker:
         yield f"the breaker learns {learned}, not {row.breaker}"
     if "b/m" in outcome.learned:
         yield "the second target's breaker opened"
@@ -114,8 +116,9 @@ def _altered(
         events = client.events(body)
         body = b"".join(events[:-1])
     for ending in _ENDINGS:
-        if body.endswith(ending) and ending not in said:
-            body = body.removesuffix(ending)
+        body = body.removesuffix(ending)
+    if client.name == "ollama" and streamed:
+        said = said.replace(b"\n\n", b"\n")  # Blank lines say nothing.
     as_sent = said.startswith(body.rstrip(b"\r\n")) if streamed else body == said
     if not as_sent:
         yield f"not the upstream's bytes: {body!r}"

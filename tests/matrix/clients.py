@@ -73,13 +73,17 @@ class Client:
     def json_of(self, event: bytes, seen: Seen) -> Any:
         """Return the JSON of an event; None if it has none."""
         data = _data(event)
-        if data is None:
+        if data is None or data.strip() in (b"", b"ping"):
             return None
         try:
             return json.loads(data)
         except ValueError:
             seen.odd.append(event)
             return None
+
+
+def _is_reason(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def _events(body: bytes) -> list[bytes]:
@@ -113,7 +117,7 @@ class OpenAI(Client):
     def whole(self, body):
         said = json.loads(body.removeprefix(b"\xef\xbb\xbf"))
         [choice] = said["choices"]
-        seen = Seen(ended=isinstance(choice["finish_reason"], str))
+        seen = Seen(ended=_is_reason(choice["finish_reason"]))
         self._read(choice["message"], seen)
         return seen
 
@@ -154,7 +158,7 @@ class OpenAI(Client):
             self._begun.add(index)
             if isinstance(choice.get("delta"), dict) and index == 0:
                 self._read(choice["delta"], seen)
-            if choice.get("finish_reason") is not None:
+            if _is_reason(choice.get("finish_reason")):
                 self._finished.add(index)
 
     def _read(self, message: dict[str, Any], seen: Seen) -> None:
@@ -203,7 +207,7 @@ class Anthropic(Client):
         said = json.loads(body.removeprefix(b"\xef\xbb\xbf"))
         assert said["type"] == "message"
         assert said["role"] == "assistant"
-        seen = Seen(ended=isinstance(said["stop_reason"], str))
+        seen = Seen(ended=_is_reason(said["stop_reason"]))
         for block in said["content"]:
             if block["type"] == "text":
                 seen.text += str(block["text"])
@@ -246,7 +250,7 @@ class Anthropic(Client):
             self._open.pop(said.get("index"), None)
         elif kind == "message_delta":
             reason = said["delta"].get("stop_reason")
-            self._stopped = self._stopped or isinstance(reason, str)
+            self._stopped = self._stopped or _is_reason(reason)
         elif kind not in ("message_start", "ping"):
             seen.odd.append(event)
 
@@ -275,6 +279,7 @@ class Gemini(Client):
 
     def whole(self, body):
         seen = Seen()
+        self._begun, self._finished = set(), set()
         self._read(json.loads(body.removeprefix(b"\xef\xbb\xbf")), seen)
         return seen
 
@@ -283,6 +288,11 @@ class Gemini(Client):
         said = said[0] if isinstance(said, list) else said
         assert isinstance(said["error"]["code"], int)
         return said["error"]["message"]
+
+    def stream(self, body):
+        self._begun: set[Any] = set()
+        self._finished: set[Any] = set()
+        return super().stream(body)
 
     def take(self, event, seen):
         stripped = event.strip()
@@ -305,18 +315,29 @@ class Gemini(Client):
         return _events(body)
 
     def _read(self, said: dict[str, Any], seen: Seen) -> None:
-        for candidate in said.get("candidates") or ():
-            if candidate.get("index"):
-                continue
-            content = candidate.get("content") or {}
-            for part in content.get("parts") or ():
-                if "functionCall" in part:
-                    call = part["functionCall"]
-                    seen.calls.append((call["name"], call.get("args") or {}))
-                elif isinstance(part.get("text"), str | int):
-                    seen.text += "" if part.get("thought") else str(part["text"])
-            if isinstance(candidate.get("finishReason"), str):
-                seen.ended = True
+        candidates = said.get("candidates") or ()
+        if not isinstance(candidates, list | tuple):
+            seen.odd.append(repr(candidates).encode())
+            return
+        for candidate in candidates:
+            index = candidate.get("index") or 0
+            self._begun.add(index)
+            if _is_reason(candidate.get("finishReason")):
+                self._finished.add(index)
+            if index == 0:
+                self._read_parts(candidate, seen)
+        seen.ended = self._begun == self._finished != set()
+
+    def _read_parts(self, candidate: dict[str, Any], seen: Seen) -> None:
+        content = candidate.get("content") or {}
+        for part in content.get("parts") or ():
+            if "functionCall" in part:
+                call = part["functionCall"]
+                seen.calls.append((call["name"], call.get("args") or {}))
+            elif not isinstance(part.get("text"), str | int):
+                seen.odd.append(repr(part).encode())
+            elif not part.get("thought"):
+                seen.text += str(part["text"])
 
 
 class Ollama(Client):

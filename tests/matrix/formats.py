@@ -25,8 +25,15 @@ TEXT = "".join(PIECES)
 SECOND = ("The", " second target", " answers.")
 """What the second target says, which never misbehaves."""
 
+TOOL = "get_weather"
+ARGUMENTS = {"city": "Oslo"}
+CALLED = ((TOOL, ARGUMENTS),)
+
 SAID = "the upstream says what is wrong"
 """The message of every error that an upstream tells of in words."""
+
+SECRET = "sk-proj-A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6"
+"""Found in no answer to a client, and in no record."""
 
 Path = tuple[str | int, ...]
 
@@ -108,6 +115,15 @@ class Format:
         """Return the items of a streamed answer."""
         raise NotImplementedError
 
+    def calling(self) -> Any:
+        """Return the JSON of a whole answer that calls a tool."""
+        raise NotImplementedError
+
+    def calling_items(self) -> list[Item]:
+        """Return the items of a stream that calls a tool; its arguments in pieces,
+        of kind ``content``, where the dialect has such pieces."""
+        raise NotImplementedError
+
     def error(self, status: int = 500, message: Any = SAID) -> Any:
         """Return the JSON of an error body."""
         raise NotImplementedError
@@ -160,6 +176,29 @@ class OpenAI(Format):
             Item("end", b"[DONE]"),
         ]
 
+    def calling(self):
+        call = self._call(json.dumps(ARGUMENTS), id="call_1", type="function")
+        return json.loads(
+            openai.completion(None, finish_reason="tool_calls", tool_calls=[call])
+        )
+
+    def calling_items(self):
+        first, *rest = self.items(("", "", ""))
+        calls = (
+            self._call("", index=0, id="call_1", type="function"),
+            {"index": 0, "function": {"arguments": '{"city": '}},
+            {"index": 0, "function": {"arguments": '"Oslo"}'}},
+        )
+        pieces = [
+            Item("content", openai.chunk(tool_calls=[call], usage=None))
+            for call in calls
+        ]
+        finish = rest[3].put(self.piece_end, "tool_calls")
+        return [first, *pieces, finish, *rest[4:]]
+
+    def _call(self, arguments, **more):
+        return {"function": {"name": TOOL, "arguments": arguments}} | more
+
     def error(self, status=500, message=SAID):
         kind = "invalid_request_error" if status < 500 else "server_error"
         code = "rate_limit_exceeded" if status == 429 else None
@@ -197,6 +236,26 @@ class Anthropic(Format):
             Item("close", anthropic.block_stop(0)),
             Item("finish", anthropic.message_delta()),
             Item("end", {"type": "message_stop"}),
+        ]
+
+    def calling(self):
+        block = anthropic.tool_use(TOOL, ARGUMENTS)
+        return json.loads(anthropic.message(block, stop_reason="tool_use"))
+
+    def calling_items(self):
+        first, _, *rest = self.items(("", ""))
+        block = anthropic.tool_use(TOOL, {})
+        deltas = (
+            anthropic.block_delta(0, type="input_json_delta", partial_json=piece)
+            for piece in ("", '{"city": ', '"Oslo"}')
+        )
+        return [
+            first,
+            Item("open", anthropic.block_start(0, block)),
+            *(Item("content", delta) for delta in deltas),
+            rest[2],
+            rest[3].put(self.piece_end, "tool_use"),
+            *rest[4:],
         ]
 
     def error(self, status=500, message=SAID):
@@ -259,6 +318,15 @@ class Gemini(Format):
             Item("finish", gemini.response(gemini.candidate(""))),
         ]
 
+    def calling(self):
+        return json.loads(gemini.completion(gemini.function_call(TOOL, ARGUMENTS)))
+
+    def calling_items(self):
+        call = gemini.candidate(
+            gemini.function_call(TOOL, ARGUMENTS), finish_reason=None
+        )
+        return [Item("content", gemini.response(call)), self.items()[-1]]
+
     def error(self, status=500, message=SAID):
         words = {
             400: "INVALID_ARGUMENT",
@@ -302,6 +370,15 @@ class Ollama(Format):
             *(Item("content", ollama.piece(each)) for each in pieces),
             Item("finish", ollama.last()),
         ]
+
+    def calling(self):
+        return json.loads(
+            ollama.chat("", tool_calls=[ollama.tool_call(TOOL, ARGUMENTS)])
+        )
+
+    def calling_items(self):
+        call = ollama.piece(tool_calls=[ollama.tool_call(TOOL, ARGUMENTS)])
+        return [Item("content", call), self.items()[-1]]
 
     def error(self, status=500, message=SAID):
         return {"error": message}
@@ -353,6 +430,28 @@ class Converse(Format):
             Item("close", {"contentBlockIndex": 0}, "contentBlockStop"),
             Item("finish", {"stopReason": "end_turn"}, "messageStop"),
             Item("usage", metadata, "metadata"),
+        ]
+
+    def calling(self):
+        use = {"toolUseId": "tooluse_1", "name": TOOL, "input": ARGUMENTS}
+        block = {"toolUse": use}
+        return json.loads(bedrock.converse_answer(block, stopReason="tool_use"))
+
+    def calling_items(self):
+        first, *rest = self.items(())
+        use = {"toolUse": {"toolUseId": "tooluse_1", "name": TOOL}}
+        start = {"contentBlockIndex": 0, "start": use}
+        deltas = (
+            {"contentBlockIndex": 0, "delta": {"toolUse": {"input": piece}}}
+            for piece in ("", '{"city": ', '"Oslo"}')
+        )
+        return [
+            first,
+            Item("open", start, "contentBlockStart"),
+            *(Item("content", delta, "contentBlockDelta") for delta in deltas),
+            rest[0],
+            rest[1].put(self.piece_end, "tool_use"),
+            *rest[2:],
         ]
 
     def error(self, status=500, message=SAID):

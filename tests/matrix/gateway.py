@@ -16,7 +16,7 @@ from random import Random
 
 import trio
 
-from gandalf.actors.breakers import Breakers
+from gandalf.actors.breakers import Breakers, Cause
 from gandalf.actors.retry_budget import RetryBudget
 from gandalf.actors.routes import RouteTable, Snapshot, build_routes
 from gandalf.actors.watches import Watches
@@ -288,16 +288,16 @@ async def a_world(deliver: Deliver = in_memory) -> AsyncIterator[World]:
         nursery.cancel_scope.cancel()
 
 
-_CAUSES = {"failures": "failure", "rate_limit": "rate limit"}
+_CAUSES = {
+    Cause.FAILURES: "failure",
+    Cause.RATE_LIMIT: "rate limit",
+    Cause.CREDENTIALS: "credentials",
+}
 
 
 def _learned(breakers: Breakers) -> dict[str, str]:
-    learned = {}
-    for health in breakers.snapshot():
-        cause = getattr(health, "cause", "?" if str(health.state) != "closed" else None)
-        if cause is not None:
-            learned[health.target] = _CAUSES.get(str(cause), str(cause))
-    return learned
+    causes = {health.target: health.cause for health in breakers.statistics()}
+    return {target: _CAUSES[cause] for target, cause in causes.items() if cause}
 
 
 def _full(stack: AsyncExitStack) -> str:

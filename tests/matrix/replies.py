@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import trio
+import trio.testing
 
 from tests.fakes.servers import Peer
 
@@ -101,6 +102,8 @@ async def _play(peer: Peer, steps: Iterable[Step]) -> None:
         if isinstance(step, bytes):
             if step:
                 await peer.send(step)
+                # Otherwise it would be chance whether the next step comes with it.
+                await trio.testing.wait_all_tasks_blocked()
         else:
             await trio.sleep(step)
 

@@ -124,6 +124,8 @@ class Behaviour:
     """The dialects in which it can occur; empty: all."""
     clients: Sequence[str] = ()
     """The clients it is tried with, where it takes long; empty: all."""
+    rewritten: bool = False
+    """Whether even a client of the same dialect gets other bytes."""
     large: bool = False
     """Whether it sends more than the buffers of a connection hold, which takes real
     time."""

@@ -118,12 +118,12 @@ def _(case: Case) -> Reply:
     return case.whole(PORTAL, content_type=case.form.stream_type)
 
 
-@behaviour("whole-instead-of-stream", STREAMED)
+@behaviour("whole-instead-of-stream", STREAMED, rewritten=True)
 def _(case: Case) -> Reply:
     return case.whole(case.form.whole())
 
 
-@behaviour("whole-labelled-as-stream", STREAMED)
+@behaviour("whole-labelled-as-stream", STREAMED, rewritten=True)
 def _(case: Case) -> Reply:
     return case.whole(case.form.whole(), content_type=case.form.stream_type)
 

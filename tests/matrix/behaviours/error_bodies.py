@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from tests.matrix.formats import FORMATS, SAID
+from tests.matrix.formats import FORMATS, SAID, SECRET
 from tests.matrix.replies import Reply
 
 from . import Case, behaviour
@@ -127,6 +127,22 @@ def _(case: Case) -> Reply:
 
 
 # What the upstream says about itself behind a status that says something else.
+
+
+@behaviour("401-quoting-the-key")
+def _(case: Case) -> Reply:
+    message = f"Incorrect API key provided: {SECRET}. {SAID}"
+    return case.whole(case.form.error(401, message), status=401)
+
+
+@behaviour("400-quoting-a-key")
+def _(case: Case) -> Reply:
+    return case.whole(case.form.error(400, f"{SAID}: header {SECRET}"), status=400)
+
+
+@behaviour("500-quoting-a-key")
+def _(case: Case) -> Reply:
+    return case.whole(case.form.error(500, f"{SAID}: header {SECRET}"), status=500)
 
 
 @behaviour("400-wrong-key", upstreams=("gemini",))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.matrix.formats import PIECES, SAID, TEXT, Item, put
+from tests.matrix.formats import CALLED, PIECES, SAID, TEXT, TOOL, Item, put
 from tests.matrix.replies import Reply
 
 from . import SSE, Case, behaviour
@@ -72,9 +72,9 @@ def _(case: Case) -> Reply:
 @behaviour("chunk-size-garbled-in-content", STREAMED)
 def _(case: Case) -> Reply:
     good = b"".join(case.form.stream(case.begun()))
-    body = b"%x\r\n%b\r\nzz\r\n" % (len(good), good)
+    steps = [b"%x\r\n%b\r\n" % (len(good), good), b"zz\r\n"]
     fields = (("transfer-encoding", "chunked"),)
-    return case.stream([body], framing="none", fields=fields, end="close").but(
+    return case.stream(steps, framing="none", fields=fields, end="close").but(
         plain=good
     )
 
@@ -423,7 +423,8 @@ def _(case: Case) -> Reply:
 
 # Calls of tools.
 
-CALLED = (("get_weather", {"city": "Oslo"}),)
+PIECEMEAL = ("openai", "anthropic", "converse")
+"""Dialects in which arguments come in pieces."""
 
 
 def _calling(case: Case, *deltas: dict[str, Any]) -> Reply:
@@ -453,29 +454,55 @@ def _call(
 
 
 _BEGUN = {"id": "call_1", "type": "function"}
-_tool(
-    "tool-call",
-    _call("get_weather", "", **_BEGUN),
-    _call(arguments='{"city": '),
-    _call(arguments='"Oslo"}'),
-)
-_tool("tool-call-at-once", _call("get_weather", '{"city": "Oslo"}', **_BEGUN))
-_tool("tool-arguments-an-object", _call("get_weather", {"city": "Oslo"}, **_BEGUN))
+
+
+@behaviour("tool-call", STREAMED, text="", calls=CALLED)
+def _(case: Case) -> Reply:
+    return case.stream(case.form.calling_items())
+
+
+@behaviour("tool-call-then-end", STREAMED, text="")
+def _(case: Case) -> Reply:
+    """The response ends after the arguments, before the finish reason."""
+    items = case.form.calling_items()
+    return case.stream(items[: len(case.before("finish", items))])
+
+
+@behaviour("tool-call-then-error", STREAMED, text="")
+def _(case: Case) -> Reply:
+    items = case.form.calling_items()
+    return case.stream(
+        [*items[: len(case.before("finish", items))], case.form.error_item()]
+    )
+
+
+@behaviour("tool-call-cut", STREAMED, text="", upstreams=PIECEMEAL)
+def _(case: Case) -> Reply:
+    """The connection is closed within the arguments."""
+    items = case.form.calling_items()
+    begun = items[: len(case.before("content", items)) + 2]
+    return case.stream(begun, cut=True, end="close")
+
+
+@behaviour("tool-call-opened", STREAMED, text="", upstreams=PIECEMEAL)
+def _(case: Case) -> Reply:
+    """The connection is closed after the name, before any arguments."""
+    items = case.form.calling_items()
+    begun = items[: len(case.before("content", items)) + 1]
+    return case.stream(begun, cut=True, end="close")
+
+
+_tool("tool-call-at-once", _call(TOOL, '{"city": "Oslo"}', **_BEGUN))
+_tool("tool-arguments-an-object", _call(TOOL, {"city": "Oslo"}, **_BEGUN))
 _tool(
     "tool-name-later",
     _call("", "", **_BEGUN),
-    _call("get_weather", '{"city": "Oslo"}'),
+    _call(TOOL, '{"city": "Oslo"}'),
 )
-_tool("tool-id-a-number", _call("get_weather", '{"city": "Oslo"}', id=7))
-_tool("tool-id-missing", _call("get_weather", '{"city": "Oslo"}'))
+_tool("tool-id-a-number", _call(TOOL, '{"city": "Oslo"}', id=7))
+_tool("tool-id-missing", _call(TOOL, '{"city": "Oslo"}'))
 _tool(
     "tool-id-repeated",
-    _call("get_weather", "", **_BEGUN),
+    _call(TOOL, "", **_BEGUN),
     _call(arguments='{"city": "Oslo"}', **_BEGUN),
 )
-
-
-@behaviour("tool-call-cut", STREAMED, upstreams=("openai",), text="")
-def _(case: Case) -> Reply:
-    reply = _calling(case, _call("get_weather", '{"city": ', **_BEGUN))
-    return reply.but(body=reply.body[:2])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.matrix.formats import FORMATS, PIECES, TEXT, drop, put
+from tests.matrix.formats import ARGUMENTS, CALLED, FORMATS, PIECES, TEXT, drop, put
 from tests.matrix.replies import Reply
 
 from . import Case, behaviour
@@ -302,20 +302,12 @@ for each, value in _USAGES.items():
 
 # Calls of tools.
 
-CALLED = (("get_weather", {"city": "Oslo"}),)
+_CALL = ("choices", 0, "message", "tool_calls", 0)
 
 
-def _calling(case: Case, arguments: Any, **more: Any) -> Reply:
-    function = {"name": "get_weather", "arguments": arguments}
-    call = {"id": "call_1", "type": "function", "function": function} | more
-    body = put(case.form.whole(), ("choices", 0, "message", "tool_calls"), [call])
-    body = put(body, case.form.text, None)
-    return case.whole(put(body, case.form.end, "tool_calls"))
-
-
-@behaviour("whole-tool-call", "whole", upstreams=("openai",), text="", calls=CALLED)
+@behaviour("whole-tool-call", "whole", text="", calls=CALLED)
 def _(case: Case) -> Reply:
-    return _calling(case, '{"city": "Oslo"}')
+    return case.whole(case.form.calling())
 
 
 @behaviour(
@@ -326,11 +318,12 @@ def _(case: Case) -> Reply:
     calls=CALLED,
 )
 def _(case: Case) -> Reply:
-    return _calling(case, {"city": "Oslo"})
+    path = (*_CALL, "function", "arguments")
+    return case.whole(put(case.form.calling(), path, ARGUMENTS))
 
 
 @behaviour(
     "whole-tool-id-a-number", "whole", upstreams=("openai",), text="", calls=CALLED
 )
 def _(case: Case) -> Reply:
-    return _calling(case, '{"city": "Oslo"}', id=7)
+    return case.whole(put(case.form.calling(), (*_CALL, "id"), 7))
