@@ -37,6 +37,8 @@ from __future__ import annotations
 import enum
 import json
 import math
+import struct
+import zlib
 from collections.abc import Callable
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -91,15 +93,21 @@ class Kind(enum.Enum):
     """A JSON object or array."""
     EVENTS = enum.auto()
     """Server-sent events."""
+    MESSAGES = enum.auto()
+    """Messages of Amazon's event stream."""
     OTHER = enum.auto()
     """A page of a proxy, for example."""
 
 
+# Total length, length of the headers, and the CRC of both: see ``event_stream``.
+_PRELUDE = struct.Struct(">8sI")
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
 def kind_of(beginning: bytes) -> Kind:
     """Return what a body is that begins with ``beginning``."""
+    if beginning.startswith(b"\0"):
+        return _kind_of_binary(beginning)
     text = beginning.removeprefix(BOM).lstrip(b" \t\r\n")
     if text.startswith((b"{", b"[")):
         return Kind.JSON
@@ -108,6 +116,13 @@ def kind_of(beginning: bytes) -> Kind:
     if any(field.startswith(text) for field in _FIELDS) or text in (BOM[:1], BOM[:2]):
         return Kind.UNDECIDED
     return Kind.OTHER
+
+
+def _kind_of_binary(beginning: bytes) -> Kind:
+    if len(beginning) < _PRELUDE.size:
+        return Kind.UNDECIDED
+    lengths, checksum = _PRELUDE.unpack_from(beginning)
+    return Kind.MESSAGES if zlib.crc32(lengths) == checksum else Kind.OTHER
 
 
 def require_utf8(body: bytes) -> None:

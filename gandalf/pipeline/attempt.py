@@ -55,7 +55,11 @@ from gandalf.providers.forwarding import forwarded
 from gandalf.providers.watch import UpstreamBroken, Watch
 from gandalf.telemetry.spans import Trace
 
-EVENTS = b"text/event-stream"
+# The bytes by which a stream is known; one of no type of these is lines of JSON.
+STREAM_KINDS = {
+    b"text/event-stream": Kind.EVENTS,
+    b"application/vnd.amazon.eventstream": Kind.MESSAGES,
+}
 # A whole answer larger than this does not come from a model.
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
 # Below this, reading the prompt is no reason for a late first token.
@@ -407,16 +411,12 @@ class Sending:
         """
         provider = self._provider
         kind = response.headers.get(b"content-type", b"").lower()
-        if provider.stream_framing is not None:
-            if not kind.startswith(provider.stream_content_type):
-                raise UpstreamError(provider.name, "the answer is not a stream")
-            return b""
         first = await self._decisive(response)
-        events = provider.stream_content_type == EVENTS
+        wanted = STREAM_KINDS.get(provider.stream_content_type, Kind.JSON)
         found = kind_of(first)
-        if found is (Kind.EVENTS if events else Kind.JSON) or not first:
+        if found is wanted or not first:
             return without_mark(first)
-        if found is Kind.JSON:
+        if found is Kind.JSON and wanted is not Kind.MESSAGES:
             rest = await self._read(response, trio.current_time())
             return self._as_stream(first + rest)
         if found is Kind.OTHER and kind.startswith(provider.stream_content_type):
