@@ -17,6 +17,7 @@ from random import Random
 import trio
 
 from gandalf.actors.breakers import Breakers, Cause
+from gandalf.actors.connector import Connector
 from gandalf.actors.retry_budget import RetryBudget
 from gandalf.actors.routes import RouteTable, Snapshot, build_routes
 from gandalf.actors.watches import Watches
@@ -54,8 +55,9 @@ from .replies import Reply
 
 # Seconds. Short, for the sweeper that enforces them wakes ten times a second; ``total``
 # is longer than all that a finished answer is waited for.
+CONNECT = 0.5
 TIMEOUTS = Timeouts(
-    connect=0.5, response_headers=1.0, first_token=1.5, idle=1.0, total=8.0
+    connect=CONNECT, response_headers=1.0, first_token=1.5, idle=1.0, total=8.0
 )
 # One failure that counts opens the breaker, which shows that it did.
 BREAKER = CircuitBreaker(consecutive_failures=1, min_samples=1, error_threshold=0.01)
@@ -242,8 +244,14 @@ class World:
         config = routes.config()
         breakers = Breakers(config.circuit_breaker)
         journal = _Journal()
+        connector = Connector(breakers, routes)
         dispatch = Dispatch(
-            routes, breakers, RetryBudget(config.retries), routes.config, self._watches
+            routes,
+            breakers,
+            RetryBudget(config.retries),
+            routes.config,
+            self._watches,
+            connector,
         )
         recording = RecordUsage(journal)
         stages = [
@@ -255,7 +263,13 @@ class World:
         ]
         path, query, body = client.request(stream=stream)
         gateway = Gateway(Pipeline(stages))
-        received = await self._deliver(gateway, path, query, body)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connector.run)
+            received = await self._deliver(gateway, path, query, body)
+            if connector.connecting:
+                # What is still connecting is reported to the breaker in the end.
+                await trio.sleep(2 * CONNECT)
+            nursery.cancel_scope.cancel()
         recording.flush()
         [record] = journal.records
         return Outcome(received, record, _learned(breakers))

@@ -77,7 +77,7 @@ def _(case: Case) -> Reply:
     return case.whole(FORMATS[other].whole())
 
 
-@behaviour("whole-as-stream", "whole")
+@behaviour("whole-as-stream", "whole", rewritten=True)
 def _(case: Case) -> Reply:
     return Case(case.form, streamed=True).good()
 
