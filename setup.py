@@ -25,9 +25,10 @@ COMPILED = """
     http/parser http/poller http/responder http/response http/response_parser
     http/upstream http/upstream_connection http/wire
     pipeline/attempt pipeline/authenticate pipeline/authorize pipeline/cache_lookup
-    pipeline/dispatch pipeline/exchange pipeline/locate pipeline/rate_limit
-    pipeline/read_call pipeline/record_usage pipeline/select_targets pipeline/stage
-    pipeline/stream_body
+    pipeline/cost pipeline/dispatch pipeline/exchange pipeline/locate
+    pipeline/rate_limit pipeline/read_call pipeline/record_usage
+    pipeline/select_targets pipeline/stage pipeline/stream_body
+    pricing/amounts pricing/price pricing/rates
     providers/fields providers/forwarding providers/watch
     telemetry/access_log telemetry/log_lines telemetry/metrics
     telemetry/series

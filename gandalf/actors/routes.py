@@ -7,8 +7,9 @@ its target is chosen and keeps what it found, so it never sees half of each.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -18,7 +19,10 @@ from gandalf.config import Route as RouteConfig
 from gandalf.domain.identity import Identity
 from gandalf.domain.model import Model
 from gandalf.domain.routing import Route, Target
+from gandalf.pricing.table import PriceTable
 from gandalf.providers.base import Provider, Upstream
+
+log = logging.getLogger("gandalf.routes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,8 @@ class Snapshot:
     """By instance name."""
     upstreams: Mapping[str, Upstream]
     """The providers' connections, by the same names."""
+    prices: PriceTable = field(default_factory=PriceTable)
+    """What each target of the routes costs, by the target's name."""
     version: int
     """Counts the swaps; the metric ``config_version`` shows it."""
 
@@ -82,8 +88,7 @@ class RouteTable:
 
     def target_names(self) -> set[str]:
         """Return the names of all targets of all routes."""
-        routes = self._snapshot.routes.values()
-        return {target.name for route in routes for target in route.targets}
+        return {target.name for target in targets_of(self._snapshot.routes)}
 
     def swap(self, snapshot: Snapshot) -> Snapshot:
         """Put ``snapshot`` in force and return the former one.
@@ -93,6 +98,12 @@ class RouteTable:
         """
         former, self._snapshot = self._snapshot, snapshot
         return former
+
+
+def targets_of(routes: Mapping[str, Route]) -> Iterator[Target]:
+    """Yield the targets of all ``routes``; one that several share comes repeatedly."""
+    for route in routes.values():
+        yield from route.targets
 
 
 def build_routes(config: Config) -> dict[str, Route]:
@@ -118,6 +129,24 @@ def build_routes(config: Config) -> dict[str, Route]:
         if model not in routes:
             routes[model] = _route(model, targets, 0, enabled)
     return routes
+
+
+def without_unpriced(route: Route, prices: PriceTable) -> Route:
+    """Return ``route`` without targets whose unknown price forbids to use them."""
+    unpriced = tuple(
+        target.name
+        for target in route.targets
+        if (price := prices.get(target.name)) and price.refuse and not price.known
+    )
+    if not unpriced:
+        return route
+    left = tuple(target for target in route.targets if target.name not in unpriced)
+    log.warning(
+        "the route %s goes without %s: no price is known",
+        route.alias,
+        ", ".join(unpriced),
+    )
+    return msgspec.structs.replace(route, targets=left, unpriced=unpriced)
 
 
 def _configured(

@@ -6,6 +6,7 @@ convert    nodes to structs, collecting every mistake
 scalars    from a setting's text to its value
 check      what one field alone cannot tell: names, references, addresses
 check_hosting  the same of a provider's cloud
+check_prices  the same of prices
 hostings   which dialect can be had at which cloud, and how to prove oneself there
 presets    the addresses of well-known vendors
 problems   what is wrong, and where
@@ -29,6 +30,8 @@ from gandalf.config.settings import (
     Logging,
     Metrics,
     ModelInfo,
+    ModelPrice,
+    Prices,
     Provider,
     ProviderAuth,
     RateLimits,
@@ -56,6 +59,8 @@ __all__ = [
     "Logging",
     "Metrics",
     "ModelInfo",
+    "ModelPrice",
+    "Prices",
     "Problem",
     "Provider",
     "ProviderAuth",

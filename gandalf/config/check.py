@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from gandalf.config.check_hosting import Complain, HostingChecker, fault_of_url
+from gandalf.config.check_prices import check_prices
 from gandalf.config.hostings import TYPES, hosting_of, provider_type
 from gandalf.config.presets import PRESETS
 from gandalf.config.settings import Config, Key, Provider, Route, Server
@@ -58,6 +59,8 @@ class Checker:
         for i, route in enumerate(config.routes):
             self._route(f"routes[{i}]", route, config.providers)
         self._keys(config)
+        names = {provider.name for provider in config.providers}
+        check_prices(config.prices, names, self._complain, self._broken)
         self._unique("providers", "name", [p.name for p in config.providers])
         self._unique("routes", "model_alias", [r.model_alias for r in config.routes])
         self._unique("keys", "name", [k.name for k in config.keys])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from msgspec import inspect
@@ -22,6 +23,8 @@ _INTEGER = re.compile(r"[+-]?\d[\d_]{0,17}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _DURATION = re.compile(r"((\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h|d))+", re.ASCII)
 _DURATION_PART = re.compile(r"([\d.]+)(\D+)", re.ASCII)
+_PICO = {"usd": 10**12, "usd_per_million": 10**6}
+"""What an amount of one is in pico-USD: of the unit, and of a million of them."""
 _UNITS = {
     "ns": 1e-9,
     "us": 1e-6,
@@ -66,8 +69,10 @@ def parse(text: str, kind: inspect.Type) -> Any:  # noqa: ANN401 - what ``kind``
             return text if text in values else _fail()
         case inspect.EnumType(cls=enum):
             return enum(text)
+        case inspect.IntType() if unit in _PICO:
+            value: float = _pico(text, _PICO[unit])
         case inspect.IntType():
-            value: float = int(text) if _INTEGER.fullmatch(text) else _fail()
+            value = int(text) if _INTEGER.fullmatch(text) else _fail()
         case inspect.FloatType():
             value = duration(text) if unit == "duration" else _number(text)
         case _:
@@ -85,6 +90,10 @@ def describe(kind: inspect.Type) -> str:
             return "one of " + ", ".join(str(v) for v in values if v)
         case inspect.EnumType(cls=enum):
             return "one of " + ", ".join(enum)
+        case inspect.IntType(le=most) if unit in _PICO and most is not None:
+            per = " for a million units" if unit == "usd_per_million" else ""
+            most //= _PICO[unit]
+            return f"an amount of USD (0 to {most}{per}, in whole pico-USD a unit)"
         case inspect.IntType():
             noun = "a number of bytes" if unit == "bytes" else "a whole number"
             return noun + _bounds(kind)
@@ -130,6 +139,14 @@ def bare(kind: inspect.Type) -> tuple[inspect.Type, str]:
 def _number(text: str) -> float:
     value = float(text) if _NUMBER.fullmatch(text) else _fail()
     return value if math.isfinite(value) else _fail()
+
+
+def _pico(text: str, factor: int) -> int:
+    """Return an amount of USD in pico-USD for one unit, without any float."""
+    if not _NUMBER.fullmatch(text):
+        _fail()
+    pico = Decimal(text) * factor
+    return int(pico) if pico == pico.to_integral_value() else _fail()
 
 
 def _within(value: float, kind: inspect.IntType | inspect.FloatType) -> bool:

@@ -17,6 +17,12 @@ from gandalf.domain.secret import Secret
 # What a number means, for the loader (which reads units) and for the reference.
 _DURATION = {"unit": "duration"}
 _BYTES = {"unit": "bytes"}
+_USD = {"unit": "usd"}
+_USD_PER_MILLION = {"unit": "usd_per_million"}
+
+# Above these a price is most likely one of another unit: per token, or in cents.
+MAX_USD_PER_MILLION = 100_000
+MAX_USD = 1_000
 
 Seconds = Annotated[float, Meta(ge=0, extra=_DURATION)]
 PositiveSeconds = Annotated[float, Meta(gt=0, extra=_DURATION)]
@@ -24,6 +30,12 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Rate = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0)]
 PositiveCount = Annotated[int, Meta(ge=1)]
+PerMillion = Annotated[
+    int, Meta(ge=0, le=MAX_USD_PER_MILLION * 10**6, extra=_USD_PER_MILLION)
+]
+"""Written in USD for a million units, held in pico-USD for one."""
+PerUnit = Annotated[int, Meta(ge=0, le=MAX_USD * 10**12, extra=_USD)]
+"""Written in USD for one unit, held in pico-USD."""
 SizeBytes = Annotated[int, Meta(ge=1, extra=_BYTES)]
 Priority = Annotated[int, Meta(ge=0)]
 
@@ -320,6 +332,78 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Whether sampling parameters may be set."""
 
 
+class ModelPrice(msgspec.Struct, frozen=True, kw_only=True):
+    """Unit prices of one model, instead of those in the price list.
+
+    Token classes without a price of their own are charged as the class that they are
+    part of; see docs/money.md.
+    """
+
+    provider: str = ""
+    """Name of the provider. Empty: the model at every provider."""
+    model: str
+    """What the provider calls the model, as in a route's target."""
+    service_tier: str = ""
+    """The service tier that the prices are for (``batch``, ``flex``, ``priority``).
+    Empty: the standard one, which each model must have."""
+    above_prompt_tokens: Count = 0
+    """The prices hold for prompts longer than this. 0: for all."""
+    input: PerMillion | None = None
+    """Tokens sent in; USD for a million."""
+    output: PerMillion | None = None
+    """Tokens generated; USD for a million."""
+    cache_read: PerMillion | None = None
+    """Tokens read from a prompt cache; USD for a million."""
+    cache_write: PerMillion | None = None
+    """Tokens written to a prompt cache for its shorter lifetime; USD for a million."""
+    cache_write_1h: PerMillion | None = None
+    """Tokens written to a prompt cache for its longer lifetime; USD for a million."""
+    reasoning: PerMillion | None = None
+    """Tokens of reasoning; USD for a million."""
+    audio_input: PerMillion | None = None
+    """Tokens of audio sent in; USD for a million."""
+    audio_output: PerMillion | None = None
+    """Tokens of generated audio; USD for a million."""
+    audio_cache_read: PerMillion | None = None
+    """Tokens of audio read from a prompt cache; USD for a million."""
+    image_input: PerMillion | None = None
+    """Tokens of images sent in; USD for a million."""
+    image_output: PerMillion | None = None
+    """Tokens of generated images; USD for a million."""
+    image_cache_read: PerMillion | None = None
+    """Tokens of images read from a prompt cache; USD for a million."""
+    video_input: PerMillion | None = None
+    """Tokens of video sent in; USD for a million."""
+    video_output: PerMillion | None = None
+    """Tokens of generated video; USD for a million."""
+    citation: PerMillion | None = None
+    """Tokens of cited sources; USD for a million."""
+    characters: PerMillion | None = None
+    """Characters sent in (speech); USD for a million."""
+    images: PerUnit | None = None
+    """USD for one generated image."""
+    audio_seconds: PerUnit | None = None
+    """USD for one second of audio sent in."""
+    requests: PerUnit | None = None
+    """USD for one request, whatever it holds."""
+    web_searches: PerUnit | None = None
+    """USD for one web search that the provider makes."""
+    file_searches: PerUnit | None = None
+    """USD for one search in stored files that the provider makes."""
+    rerank_searches: PerUnit | None = None
+    """USD for one search of a reranking model."""
+
+
+class Prices(msgspec.Struct, frozen=True, kw_only=True):
+    """What models cost, where the built-in price list is not what you pay."""
+
+    file: str = ""
+    """Path of a price list that replaces the built-in one, in its format. Empty: the
+    built-in one."""
+    overrides: tuple[ModelPrice, ...] = ()
+    """Prices that win over the price list, for the models that they name."""
+
+
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """One upstream account at one place."""
 
@@ -360,6 +444,15 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     auth: ProviderAuth = ProviderAuth()
     model_info: tuple[ModelInfo, ...] = ()
     """Corrects the built-in catalogue of models; what is ``null`` is left to it."""
+    price_vendor: str = ""
+    """Whose prices the price list has for this provider (``gandalf prices --vendors``).
+    Empty: by the type, or by ``base_url`` if that is set. ``none``: nobody's."""
+    on_unknown_price: Literal["allow", "refuse"] = "allow"
+    """``refuse`` turns requests away whose target has no price. ``allow`` serves them:
+    their records have no cost. Where a budget applies they are refused all the same."""
+    cost_source: Literal["prices", "provider"] = "prices"
+    """``provider`` records the cost that the provider reports with an answer
+    (OpenRouter, xAI, Perplexity), and computes it where it reports none."""
     max_connections: PositiveCount = 1000
     """Connections to this upstream, at the most."""
     keepalive_expiry: Seconds = 30.0
@@ -437,6 +530,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     circuit_breaker: CircuitBreaker = CircuitBreaker()
     retries: Retries = Retries()
     usage: Usage = Usage()
+    prices: Prices = Prices()
     telemetry: Telemetry = Telemetry()
     providers: tuple[Provider, ...] = ()
     routes: tuple[Route, ...] = ()

@@ -10,6 +10,7 @@ converse      Amazon Bedrock's Converse; upstreams only
 conversation  the neutral model between two dialects
 translation   from one dialect to another, and what is lost on the way
 reference     docs/translation.md, made from their tables
+reported_cost  the cost that some providers report with an answer
 json_object   a JSON object as sent: its governed keys, and changing one in place
 content_coding  gzip, deflate, br and zstd bodies, decoded within bounds
 multipart     form data as it arrives

@@ -4,6 +4,7 @@ errors      every way a request can be refused or fail, and the status it means
 identity    who calls, what their role permits, which models and limits they have
 keys        what an API key looks like, and what is kept of it
 routing     aliases, routes and the targets behind them
+prices      unit prices, and the rating that a record keeps
 usage       tokens by class, attempts, and the record kept of every request
 model       what is known of a model
 objects     what upstreams keep for clients: files, batches, responses

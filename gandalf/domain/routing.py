@@ -34,5 +34,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a request is refused rather than lose any of it in translation."""
     fallback_on: tuple[str, ...] = ()
     """Refusals (``Refusal`` values) after which the next target is tried."""
+    unpriced: tuple[str, ...] = ()
+    """Names of targets that are left out because their price is not known, and their
+    provider's ``on_unknown_price`` is ``refuse``."""
     version: str = ""
     """Changes whenever the route does, so that no stale answer is replayed."""

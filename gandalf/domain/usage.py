@@ -6,6 +6,64 @@ import enum
 
 import msgspec
 
+from gandalf.domain.prices import Rating
+
+
+class OtherUsage(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False
+):
+    """Rare token classes, units other than tokens, and facts that decide the price.
+
+    Apart from ``TokenUsage``, and None there if all of it is empty: most requests have
+    nothing of it. The token classes are disjoint from those of ``TokenUsage``.
+    """
+
+    image_input: int = 0
+    """Tokens of images sent in."""
+    image_output: int = 0
+    """Tokens of generated images."""
+    audio_cache_read: int = 0
+    """Audio tokens read from a prompt cache."""
+    image_cache_read: int = 0
+    video_input: int = 0
+    video_output: int = 0
+    citation: int = 0
+    """Tokens of cited sources (Perplexity)."""
+    images: int = 0
+    """Generated images, where they are charged by the piece."""
+    audio_seconds: int = 0
+    """Seconds of audio sent in, rounded up."""
+    characters: int = 0
+    """Characters sent in (text to speech)."""
+    web_searches: int = 0
+    """Searches that the provider made for the answer."""
+    file_searches: int = 0
+    rerank_searches: int = 0
+    service_tier: str = ""
+    """The service tier that the provider says it used: ``flex``, ``priority``,
+    ``batch``. Empty: the standard one."""
+    cost_nanousd: int | None = None
+    """What the provider says it charges; None if it does not say."""
+    model: str = ""
+    """The model that an answer names, where the request names none: one that tells of a
+    batch or of a response made in the background."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens that were sent in."""
+        return (
+            self.image_input
+            + self.audio_cache_read
+            + self.image_cache_read
+            + self.video_input
+            + self.citation
+        )
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens that were generated."""
+        return self.image_output + self.video_output
+
 
 class TokenUsage(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """Tokens by class. The classes are disjoint; None means not reported, never zero.
@@ -25,6 +83,8 @@ class TokenUsage(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=
     reasoning: int | None = None
     audio_input: int | None = None
     audio_output: int | None = None
+    other: OtherUsage | None = None
+    """Rare classes and units. None: there are none."""
 
     @property
     def prompt_tokens(self) -> int:
@@ -35,16 +95,60 @@ class TokenUsage(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=
             + (self.cache_write or 0)
             + (self.cache_write_1h or 0)
             + (self.audio_input or 0)
+            + (0 if self.other is None else self.other.prompt_tokens)
         )
 
     @property
     def completion_tokens(self) -> int:
         """All that was generated, of whatever class."""
-        return (self.output or 0) + (self.reasoning or 0) + (self.audio_output or 0)
+        return (
+            (self.output or 0)
+            + (self.reasoning or 0)
+            + (self.audio_output or 0)
+            + (0 if self.other is None else self.other.completion_tokens)
+        )
 
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+
+def add(one: TokenUsage | None, more: TokenUsage | None) -> TokenUsage | None:
+    """Return the sum of two usages by class; a class that neither reports stays None.
+
+    Service tier and model are those of the first that has them. Reported costs add up.
+    """
+    if one is None or more is None:
+        return one or more
+    counts: dict[str, int | None] = {
+        name: _sum(getattr(one, name), getattr(more, name)) for name in _CLASSES
+    }
+    other = _add_other(one.other, more.other)
+    return msgspec.structs.replace(one, other=other, **counts)
+
+
+_CLASSES = tuple(name for name in TokenUsage.__struct_fields__ if name != "other")
+_OTHER_COUNTS = tuple(
+    name
+    for name in OtherUsage.__struct_fields__
+    if name not in {"service_tier", "cost_nanousd", "model"}
+)
+
+
+def _add_other(one: OtherUsage | None, more: OtherUsage | None) -> OtherUsage | None:
+    if one is None or more is None:
+        return one or more
+    counts = {name: getattr(one, name) + getattr(more, name) for name in _OTHER_COUNTS}
+    return OtherUsage(
+        service_tier=one.service_tier or more.service_tier,
+        model=one.model or more.model,
+        cost_nanousd=_sum(one.cost_nanousd, more.cost_nanousd),
+        **counts,
+    )
+
+
+def _sum(one: int | None, more: int | None) -> int | None:
+    return None if one is None and more is None else (one or 0) + (more or 0)
 
 
 class EndReason(enum.StrEnum):
@@ -74,6 +178,16 @@ class UsageSource(enum.StrEnum):
     """No upstream was used: refused, failed, or answered from the cache."""
 
 
+class Billed(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What an attempt used although its answer did not reach the client."""
+
+    tokens: TokenUsage
+    cost_nanousd: int | None = None
+    """None: unknown."""
+    rating: Rating | None = None
+    """The unit prices behind the cost."""
+
+
 class Attempt(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     """One send to one target: what came of it, and what was decided then."""
 
@@ -93,6 +207,8 @@ class Attempt(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     """What followed: ``answer``, ``retry``, ``failover``, ``give_up``, ``skipped``."""
     reason: str = ""
     """One sentence for whoever reads the record. Holds no secret and no content."""
+    billed: Billed | None = None
+    """Of an attempt that reported usage and failed all the same."""
 
 
 class UsageRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -146,3 +262,10 @@ class UsageRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     unread: tuple[tuple[str, int], ...] = ()
     """Events of the upstream's stream that the gateway could not read: reason, count.
     """
+    cost_nanousd: int | None = None
+    """What all attempts together cost, nano-USD. 0: nothing was spent (refused, or
+    answered from the cache). None: unknown, because a target that was used has no
+    price."""
+    rating: Rating | None = None
+    """Unit prices of the serving target, by which its part of the cost was computed.
+    None if it has none, or if nothing was spent."""

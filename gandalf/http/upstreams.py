@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Callable
 from functools import cache
 
 import trio
 
-from gandalf.actors.routes import RouteTable, Snapshot, build_routes
+from gandalf.actors.routes import (
+    RouteTable,
+    Snapshot,
+    build_routes,
+    targets_of,
+    without_unpriced,
+)
 from gandalf.config import Config
 from gandalf.config import Provider as ProviderConfig
 from gandalf.http.dial import origin_of, tls_context
 from gandalf.http.upstream import Pool
+from gandalf.pricing.resolve import price_table
 from gandalf.providers import catalogue
 from gandalf.providers.base import Provider, RemoteProvider, Upstream
 from gandalf.providers.credentials import Keeper
@@ -44,9 +52,13 @@ def make_snapshot(
             provider = providers[section.name] = make_provider(section, keeper)
             upstreams[section.name] = make_upstream(provider, section, tls)
     catalogue.equip(providers, config)
+    routes = build_routes(config)
+    prices = price_table(config, targets_of(routes), now=time.time())
+    routes = {alias: without_unpriced(r, prices) for alias, r in routes.items()}
     return Snapshot(
         config=config,
-        routes=build_routes(config),
+        routes=routes,
+        prices=prices,
         providers=providers,
         upstreams=upstreams,
         version=former.version + 1 if former is not None else 1,

@@ -15,6 +15,7 @@ dispatch        retries and failover, until one target answers
 
 What they work on, and with:
 endpoint        what a URL asks for
+cost            what an exchange cost
 exchange        the request, and what is known of it so far
 stage           the shape of a stage, and the loop that runs them
 attempt         one send to one target

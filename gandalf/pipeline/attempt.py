@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -36,12 +37,14 @@ from gandalf.domain.errors import (
     UpstreamTimeout,
 )
 from gandalf.domain.routing import Target
-from gandalf.domain.usage import Attempt, EndReason
+from gandalf.domain.usage import Attempt, Billed, EndReason, TokenUsage
 from gandalf.pipeline.drains import Drains
 from gandalf.pipeline.exchange import Exchange, Reply, StreamFormat
 from gandalf.pipeline.failure_policy import error_of, in_band_error
 from gandalf.pipeline.passthrough import ask_for
 from gandalf.pipeline.stream_body import StreamBody
+from gandalf.pricing.price import Price
+from gandalf.pricing.table import PriceTable
 from gandalf.providers.base import (
     Ask,
     Connectable,
@@ -71,17 +74,38 @@ MAX_ERROR_BYTES = 64 * 1024
 class Lane:
     """A target, and all that is the same for every request to it."""
 
-    __slots__ = ("connectable", "drains", "name", "provider", "target", "upstream")
+    __slots__ = (
+        "_prices",
+        "connectable",
+        "drains",
+        "name",
+        "price",
+        "provider",
+        "target",
+        "upstream",
+    )
 
     def __init__(
-        self, target: Target, provider: Provider, upstream: Upstream, drains: Drains
+        self,
+        target: Target,
+        provider: Provider,
+        upstream: Upstream,
+        drains: Drains,
+        prices: PriceTable | None = None,
     ) -> None:
         self.target = target
         self.name = target.name
+        self._prices = PriceTable() if prices is None else prices
+        self.price = self._prices.get(target.name)
+        """None: the target names no model, or is in no route."""
         self.provider = provider
         self.upstream = upstream
         self.connectable = upstream if isinstance(upstream, Connectable) else None
         self.drains = drains
+
+    def price_of(self, model: str) -> Price | None:
+        """Return the price of another model at the same provider."""
+        return self._prices.of_model(self.target.provider, model)
 
 
 class Sending:
@@ -328,6 +352,7 @@ class Sending:
         if answer is None:
             raise UpstreamError(self._provider.name, "the answer is not JSON")
         if answer.failed is not None:
+            self._bill(answer.usage)
             raise in_band_error(self._provider, answer.failed)
         if answer.unread:
             self._exchange.unread = ((UNKNOWN_SHAPE, 1),)
@@ -386,6 +411,7 @@ class Sending:
                 json_tool=translated.json_tool,
             )
         except UNREADABLE as error:
+            self._bill(exchange.usage)
             raise UpstreamError(
                 provider.name, "the answer is not what the provider's API says"
             ) from error
@@ -457,7 +483,11 @@ class Sending:
     ) -> Reply:
         provider, watch = self._provider, self._watch
         body = StreamBody(self._exchange, provider, response, follower, watch, first)
-        await body.wait_content()
+        try:
+            await body.wait_content()
+        except UpstreamError:
+            self._bill(follower.usage)
+            raise
         watch.phase("client", None)
         return self._serve(Reply(status, content_type, body), trio.current_time())
 
@@ -487,11 +517,21 @@ class Sending:
         exchange.upstream_time += duration
         exchange.ttft = now - exchange.dispatched_at
         exchange.served_by = self.lane.target
+        exchange.price = self.lane.price
         exchange.upstream_worked = True
         exchange.served = self
         self.permit.begun()
         self.reply = reply
         return reply
+
+    def _bill(self, usage: TokenUsage | None) -> None:
+        """Note the usage of an attempt that failed; the provider charges for it."""
+        self._exchange.usage = None
+        if usage is None or not usage.total_tokens:
+            return
+        price = self.lane.price
+        cost, rating = (None, None) if price is None else price.rate(usage, time.time())
+        self.attempt.billed = Billed(usage, cost, rating)
 
     def _note(self, outcome: str, reason: str) -> None:
         self.attempt.outcome = outcome
@@ -545,6 +585,8 @@ class Sending:
         body = self.reply.body
         if isinstance(body, StreamBody):
             body.note(exchange)
+        if self.lane.price is None:
+            self._price_of_object(exchange)
             attempt.duration = trio.current_time() - self._started_at
         if exchange.end_reason is EndReason.COMPLETE and error is None:
             attempt.outcome = "served"
@@ -557,6 +599,12 @@ class Sending:
             # Its client left or we are stopping: that says nothing of the upstream.
             attempt.outcome = str(exchange.end_reason)
             self.permit.release()
+
+    def _price_of_object(self, exchange: Exchange) -> None:
+        """Find the price of a batch or response: its request names no model."""
+        usage = exchange.usage
+        if usage is not None and usage.other is not None and usage.other.model:
+            exchange.price = self.lane.price_of(usage.other.model)
 
     def _let_go(self) -> None:
         self._watches.discard(self._watch)

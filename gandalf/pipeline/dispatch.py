@@ -182,6 +182,7 @@ class Dispatch:
                 provider,
                 snapshot.upstreams[provider.name],
                 self._drains_of(provider),
+                snapshot.prices,
             )
         return lane
 

@@ -15,6 +15,7 @@ from gandalf.domain.routing import Route, Target
 from gandalf.domain.usage import Attempt, EndReason, TokenUsage
 from gandalf.pipeline.drains import Drains
 from gandalf.pipeline.endpoint import Endpoint
+from gandalf.pricing.price import Price
 from gandalf.providers.base import Headers, Upload
 from gandalf.telemetry.spans import Trace
 
@@ -126,6 +127,7 @@ class Exchange:
         "limits",
         "on_let_go",
         "operation",
+        "price",
         "query",
         "received_at",
         "reply_headers",
@@ -212,6 +214,8 @@ class Exchange:
         self.served: Served | None = None
         self.served_by: Target | None = None
         """The target whose answer the client gets."""
+        self.price: Price | None = None
+        """What that target costs. None: no snapshot knows the target."""
         self.dropped: tuple[str, ...] = ()
         """Fields of the request that the served dialect has no place for."""
         self.approximated: tuple[str, ...] = ()

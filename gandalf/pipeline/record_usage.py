@@ -12,7 +12,9 @@ import trio
 from gandalf.domain.errors import GatewayError, PermissionDenied, ShuttingDown
 from gandalf.domain.identity import Identity
 from gandalf.domain.usage import EndReason, TokenUsage, UsageRecord, UsageSource
+from gandalf.pipeline.cost import cost_of, spent_by
 from gandalf.pipeline.exchange import Exchange, Reply
+from gandalf.pricing.amounts import usd
 from gandalf.telemetry.redaction import redact
 
 log = logging.getLogger("gandalf.usage")
@@ -40,6 +42,7 @@ _CODES = {
 _COMPLETE = EndReason.COMPLETE
 _PROVIDER = UsageSource.PROVIDER
 _NO_TOKENS = TokenUsage()
+_COST = b"x-gandalf-cost-usd: %b\r\n"
 _NOBODY = Identity(key_id="", org_id="")
 
 
@@ -91,6 +94,9 @@ class RecordUsage:
             self._journal.release()
             raise
         self._journal.write(record)
+        if record.cost_nanousd is not None and exchange.end_reason is _COMPLETE:
+            # Of a stream the header section has left: only whole answers tell it.
+            exchange.reply_lines += _COST % usd(record.cost_nanousd).encode()
         self._settled.append((exchange, record))
 
     def flush(self) -> None:
@@ -119,11 +125,13 @@ class RecordUsage:
         end_reason, status, error_code = _ending(exchange)
         latency = self._clock() - exchange.received_at
         overhead = latency - exchange.upstream_time - exchange.client_time
+        received_at = self._unix_time() - latency
+        cost, rating = cost_of(exchange, spent_by(exchange), received_at)
         # By position, in the order of the fields: by name it takes three times as long.
         return UsageRecord(
             exchange.id,
             "" if exchange.request_id == exchange.id else exchange.request_id,
-            self._unix_time() - latency,
+            received_at,
             exchange.operation,
             exchange.dialect.NAME,
             identity.key_id,
@@ -147,6 +155,8 @@ class RecordUsage:
             tuple(exchange.attempts),
             "" if exchange.error is None else _words_of(exchange.error),
             exchange.unread,
+            cost,
+            rating,
         )
 
 

@@ -43,6 +43,12 @@ class SelectTargets:
         route = self._routes.find(call.model)
         if route is None:
             raise self._unknown(call.model, identity)
+        if not route.targets and route.unpriced:
+            raise PermissionDenied(
+                f"the price of the model {route.alias!r} is not known, and its provider"
+                " is configured to be used at known prices only",
+                code="price_unknown",
+            )
         if not route.targets:
             raise UpstreamUnavailable(
                 "",

@@ -6,6 +6,7 @@ content: neither messages nor answers, nor error texts, which may quote them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -13,7 +14,9 @@ from urllib.parse import urlsplit
 import trio
 
 from gandalf import config
+from gandalf.domain.prices import NANO_PER_USD
 from gandalf.domain.usage import Attempt, EndReason, TokenUsage
+from gandalf.pipeline.cost import cost_of, spent_by
 from gandalf.pipeline.exchange import Exchange, Reply
 from gandalf.telemetry import spans
 
@@ -77,7 +80,12 @@ class Trace:
         for number, attempt in enumerate(exchange.attempts, 1):
             error = "" if attempt.outcome in _NO_FAILURE else attempt.outcome
             trace.end_attempt(attempt, self._of(attempt, number, exchange), error)
-        trace.end(_of_exchange(exchange), _failure(exchange))
+        attributes = _of_exchange(exchange)
+        cost, _ = cost_of(exchange, spent_by(exchange), time.time())
+        if cost is not None:
+            # Spans have no exact decimals; the record has.
+            attributes["gandalf.cost_usd"] = cost / NANO_PER_USD
+        trace.end(attributes, _failure(exchange))
 
     def _of(self, attempt: Attempt, number: int, exchange: Exchange) -> _Attributes:
         provider, _, model = attempt.target.partition("/")

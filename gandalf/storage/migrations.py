@@ -231,13 +231,16 @@ CREATE VIEW usage_records AS SELECT
     json_extract(record, '$[17][5]') AS reasoning_tokens,
     json_extract(record, '$[17][6]') AS audio_input_tokens,
     json_extract(record, '$[17][7]') AS audio_output_tokens,
+    json_extract(record, '$[17][8]') AS other_usage,
     json_extract(record, '$[18]') AS usage_source,
     json_extract(record, '$[19]') AS estimated_tokens,
     CAST(round(1e6 * json_extract(record, '$[20]')) AS INTEGER) AS latency_us,
     CAST(round(1e6 * json_extract(record, '$[21]')) AS INTEGER) AS ttft_us,
     CAST(round(1e6 * json_extract(record, '$[22]')) AS INTEGER) AS overhead_us,
     json_extract(record, '$[24]') AS error_message,
-    json_extract(record, '$[25]') AS unread
+    json_extract(record, '$[25]') AS unread,
+    json_extract(record, '$[26]') AS cost_nanousd,
+    json_extract(record, '$[27]') AS rating
 FROM requests;
 
 CREATE VIEW attempts AS SELECT
@@ -250,7 +253,9 @@ CREATE VIEW attempts AS SELECT
     json_extract(attempt.value, '$[4]') AS status,
     json_extract(attempt.value, '$[5]') AS outcome,
     json_extract(attempt.value, '$[6]') AS decision,
-    json_extract(attempt.value, '$[7]') AS reason
+    json_extract(attempt.value, '$[7]') AS reason,
+    json_extract(attempt.value, '$[8][1]') AS cost_nanousd,
+    json_extract(attempt.value, '$[8]') AS billed
 FROM requests, json_each(requests.record, '$[23]') AS attempt;
 """
 

@@ -19,6 +19,7 @@ from trio.to_thread import run_sync as run_in_thread  # noqa: TID251
 
 from gandalf import __version__
 from gandalf.domain.errors import RateLimited
+from gandalf.domain.prices import NANO_PER_USD
 from gandalf.domain.usage import UsageRecord, UsageSource
 from gandalf.telemetry.observed import Observed
 from gandalf.telemetry.series import (
@@ -112,6 +113,17 @@ class _Series:
             "gandalf_tokens_by_class_total",
             "The same tokens, split into disjoint classes.",
             ("model", "class"),
+        )
+        self.cost = Counter(
+            "gandalf_cost_usd_total",
+            "Cost of requests in USD, by the alias asked for and the provider.",
+            ("model", "provider"),
+            divisor=NANO_PER_USD,
+        )
+        self.unpriced = Counter(
+            "gandalf_unpriced_requests_total",
+            "Requests whose cost is not known, because their target has no price.",
+            ("target",),
         )
         self.usage_missing = Counter(
             "gandalf_usage_missing_total",
@@ -217,14 +229,17 @@ class _Ordinary:
     __slots__ = (
         "_attempts",
         "_completion",
+        "_cost",
         "_duration",
         "_model",
         "_overhead",
         "_prompt",
         "_requests",
+        "_target",
         "_token_classes",
         "_tokens",
         "_ttft",
+        "_unpriced",
         "_upstream",
     )
 
@@ -246,6 +261,9 @@ class _Ordinary:
         self._ttft = series.ttft.distribution((model, target))
         self._prompt = series.tokens.cell((model, "prompt"))
         self._completion = series.tokens.cell((model, "completion"))
+        self._cost = series.cost.cell((model, target.partition("/")[0]))
+        self._unpriced = series.unpriced
+        self._target = target
         self._token_classes = series.tokens_by_class
         self._model = model
         # Of each class, once it occurs: none is shown that never does.
@@ -278,6 +296,13 @@ class _Ordinary:
             self._add(7, spoken)
         self._prompt.value += fresh + read + written + written_1h + heard
         self._completion.value += output + reasoning + spoken
+        if (other := tokens.other) is not None:
+            self._prompt.value += other.prompt_tokens
+            self._completion.value += other.completion_tokens
+        if (cost := record.cost_nanousd) is not None:
+            self._cost.value += cost
+        else:
+            self._unpriced.add((self._target,))
 
     def _add(self, number: int, amount: int) -> None:
         cell = self._tokens[number]
@@ -398,7 +423,13 @@ class Metrics(_Series):
             for name in TOKEN_CLASSES:
                 if amount := getattr(tokens, name):
                     self.tokens_by_class.add((model, name), amount)
-        elif record.usage_source is UsageSource.ESTIMATED:
+        asked = _last_asked(record)
+        if record.cost_nanousd is None:
+            self.unpriced.add((asked,))
+        elif record.cost_nanousd:
+            provider = asked.partition("/")[0]
+            self.cost.add((model, provider), record.cost_nanousd)
+        if record.usage_source is UsageSource.ESTIMATED:
             self.usage_missing.add((_last_asked(record),))
 
     # What owners of state tell, or let be read at each scrape.

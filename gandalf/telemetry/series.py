@@ -64,6 +64,7 @@ class _Scalar(Series):
         self._other: Labels = (OTHER,) * len(self.label_names)
         self._cells: dict[Labels, Cell] = {} if labels else {(): Cell()}
         self._watched: dict[Labels, Read] = {}
+        self._divisor = 1
 
     def watch(self, read: Read, labels: Labels = ()) -> None:
         """Show whatever ``read`` returns at the time of each scrape."""
@@ -79,7 +80,7 @@ class _Scalar(Series):
 
     def _samples(self) -> Iterator[tuple[list[str], float]]:
         for labels, cell in self._cells.items():
-            yield [str(label) for label in labels], cell.value
+            yield [str(label) for label in labels], cell.value / self._divisor
         for labels, read in self._watched.items():
             yield [str(label) for label in labels], float(read())
 
@@ -94,8 +95,11 @@ class Counter(_Scalar):
         labels: Sequence[str] = (),
         *,
         limit: int = MAX_SERIES,
+        divisor: int = 1,
     ) -> None:
+        """Make one; what is shown is what was added, divided by ``divisor``."""
         super().__init__(name, help_text, labels, limit=limit)
+        self._divisor = divisor
 
     def add(self, labels: Labels = (), amount: float = 1.0) -> None:
         """Add ``amount`` to the series of ``labels``."""

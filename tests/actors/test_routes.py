@@ -1,8 +1,11 @@
 import pytest
 
-from gandalf.actors.routes import RouteTable, Snapshot, build_routes
+from gandalf.actors.routes import RouteTable, Snapshot, build_routes, without_unpriced
 from gandalf.config import Config, Provider, Route, RouteTarget
 from gandalf.domain.identity import Identity
+from gandalf.pricing.price import Price
+from gandalf.pricing.table import PriceTable
+from tests.pricing.builders import a_price
 
 
 def a_config(routes=(), providers=()):
@@ -164,3 +167,28 @@ def test_a_swap_is_seen_at_once_and_returns_the_former_snapshot():
     assert table.current is second
     assert table.config() is second.config
     assert table.find("fast") is None
+
+
+# Prices.
+
+
+def test_a_route_goes_without_targets_that_must_have_a_price_and_have_none(caplog):
+    config = a_config([a_route("fast", ("a", "x", 0), ("b", "y", 1))], ["a", "b"])
+    route = build_routes(config)["fast"]
+    prices = PriceTable(
+        {"a/x": Price("a/x", refuse=True), "b/y": Price("b/y", refuse=False)}
+    )
+
+    left = without_unpriced(route, prices)
+
+    assert (names(left), left.unpriced) == (["b/y"], ("a/x",))
+    assert caplog.messages == ["the route fast goes without a/x: no price is known"]
+
+
+def test_a_route_whose_prices_are_known_stays_as_it_is():
+    config = a_config([a_route("fast", ("a", "x", 0))], ["a"])
+    route = build_routes(config)["fast"]
+    priced = a_price("a/x", input=1)
+
+    assert without_unpriced(route, PriceTable({"a/x": priced})) is route
+    assert without_unpriced(route, PriceTable()) is route

@@ -21,7 +21,7 @@ from gandalf.domain.errors import (
     UpstreamError,
     UpstreamRefused,
 )
-from gandalf.domain.usage import TokenUsage
+from gandalf.domain.usage import OtherUsage, TokenUsage
 from gandalf.pipeline.stream_body import StreamBody
 from gandalf.providers.gemini import Gemini
 from gandalf.providers.watch import UpstreamBroken, Watch
@@ -259,7 +259,12 @@ def test_sound_is_a_class_of_its_own():
     answer = read_answer("chat", fake.completion(usage=counted))
 
     assert answer.usage == TokenUsage(
-        input=20, cache_read=30, audio_input=50, output=0, audio_output=50
+        input=20,
+        cache_read=20,
+        audio_input=50,
+        output=0,
+        audio_output=50,
+        other=OtherUsage(audio_cache_read=10),
     )
     assert answer.usage.prompt_tokens == 100
 

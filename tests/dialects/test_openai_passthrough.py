@@ -20,7 +20,7 @@ from gandalf.dialects.openai.passthrough_answers import (
 from gandalf.dialects.openai.responses import ResponsesStream
 from gandalf.domain.errors import BadRequest, UpstreamError
 from gandalf.domain.objects import SeenObject
-from gandalf.domain.usage import TokenUsage
+from gandalf.domain.usage import OtherUsage, TokenUsage, add
 from tests.dialects.openai_events import (
     FILE,
     IMAGE_USAGE,
@@ -42,6 +42,9 @@ NEEDED = {
     "moderations": {"results": [{}]},
     "rerank": {"results": []},
 }
+
+# 40 of the 50 tokens sent in are those of an image.
+IMAGE_TOKENS = TokenUsage(input=10, output=50, other=OtherUsage(image_input=40))
 
 
 def a_call(operation, action=Action.CREATE, **changes):
@@ -311,7 +314,7 @@ def test_a_batch_tells_of_its_files_and_of_its_usage_when_it_has_ended():
 @pytest.mark.parametrize(
     ("operation", "body", "usage"),
     [
-        ("images", {"data": [], "usage": IMAGE_USAGE}, TokenUsage(input=50, output=50)),
+        ("images", {"data": [], "usage": IMAGE_USAGE}, IMAGE_TOKENS),
         (
             "images",
             {
@@ -322,7 +325,9 @@ def test_a_batch_tells_of_its_files_and_of_its_usage_when_it_has_ended():
                     "reasoning_tokens": 4,
                 },
             },
-            TokenUsage(input=53, output=55, reasoning=4),
+            TokenUsage(
+                input=13, output=55, reasoning=4, other=OtherUsage(image_input=40)
+            ),
         ),
         (
             "audio",
@@ -337,7 +342,11 @@ def test_a_batch_tells_of_its_files_and_of_its_usage_when_it_has_ended():
             },
             TokenUsage(input=2, audio_input=12, output=45),
         ),
-        ("audio", {"text": "x", "usage": {"type": "duration", "seconds": 3}}, None),
+        (
+            "audio",
+            {"text": "x", "usage": {"type": "duration", "seconds": 2.5}},
+            TokenUsage(other=OtherUsage(audio_seconds=3)),
+        ),
         (
             "rerank",
             {"results": [], "usage": {"total_tokens": 38}},
@@ -356,9 +365,13 @@ def test_a_batch_tells_of_its_files_and_of_its_usage_when_it_has_ended():
                     "tokens": {"input_tokens": 30, "output_tokens": 2},
                 }
             },
-            TokenUsage(input=30, output=2),
+            TokenUsage(input=30, output=2, other=OtherUsage(rerank_searches=1)),
         ),
-        ("rerank", {"meta": {"billed_units": {"search_units": 1}}}, None),
+        (
+            "rerank",
+            {"meta": {"billed_units": {"search_units": 1}}},
+            TokenUsage(other=OtherUsage(rerank_searches=1)),
+        ),
         ("moderations", {"id": "modr-1", "results": [{"flagged": False}]}, None),
     ],
 )
@@ -449,7 +462,7 @@ def test_a_stream_of_an_image_is_passed_on_and_its_last_event_held_back():
     assert got == PARTIAL_IMAGE * 2
     assert stream.ending == WHOLE_IMAGE
     assert stream.done
-    assert stream.usage == TokenUsage(input=50, output=50)
+    assert stream.usage == IMAGE_TOKENS
 
 
 def test_all_images_of_a_stream_reach_the_client():
@@ -463,7 +476,7 @@ def test_all_images_of_a_stream_reach_the_client():
     assert got == WHOLE_IMAGE + PARTIAL_IMAGE
     assert stream.flush() == b""
     assert stream.ending == WHOLE_IMAGE
-    assert stream.usage == TokenUsage(input=100, output=100)
+    assert stream.usage == add(IMAGE_TOKENS, IMAGE_TOKENS)
 
 
 @pytest.mark.parametrize(

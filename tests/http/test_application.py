@@ -99,7 +99,9 @@ async def client(request, gateway, nursery):
         shutdown_trigger=stop.wait,
     )
     urls = await nursery.start(serve_here)
-    async with httpx.AsyncClient(base_url=urls[0], trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=urls[0], trust_env=False, timeout=60
+    ) as client:
         yield EdgeClient(client)
     stop.set()
 
@@ -225,7 +227,9 @@ async def test_the_edge_loads_quart_for_none_of_its_own_pages(gateway, nursery):
             serve, gateway.front, gateway.gateway, server, shutdown_trigger=stop.wait
         )
     )
-    async with httpx.AsyncClient(base_url=urls[0], trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=urls[0], trust_env=False, timeout=60
+    ) as client:
         for path in ("/healthz", "/readyz", "/metrics"):
             response = await client.get(path, headers=bearer(Role.ADMIN))
             assert response.status_code == 200

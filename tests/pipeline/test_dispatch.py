@@ -19,6 +19,7 @@ from gandalf.actors.routes import RouteTable, Snapshot, build_routes
 from gandalf.actors.watches import Watches
 from gandalf.config import CircuitBreaker, Config, Disconnect, Provider, Retries
 from gandalf.config import Timeouts as Limits
+from gandalf.dialects.openai.passthrough import read_call
 from gandalf.domain.errors import (
     Fault,
     UpstreamError,
@@ -27,15 +28,24 @@ from gandalf.domain.errors import (
     UpstreamTimeout,
 )
 from gandalf.domain.routing import Route
-from gandalf.domain.usage import EndReason, TokenUsage
+from gandalf.domain.usage import Attempt, Billed, EndReason, TokenUsage
 from gandalf.pipeline.attempt import Sending
+from gandalf.pipeline.cost import cost_of, spent_by
 from gandalf.pipeline.dispatch import LARGE_BODY, Dispatch
 from gandalf.pipeline.stage import Pipeline
+from gandalf.pricing.table import PriceTable
 from gandalf.providers.registry import make_provider
 from gandalf.providers.watch import UpstreamBroken
-from tests.fakes.anthropic_format import message_events
+from tests.fakes.anthropic_format import error_event, message_events
+from tests.pricing.builders import a_price
 
-from .builders import FakeResponder, a_chat_body, a_target, an_exchange
+from .builders import (
+    FakeResponder,
+    a_chat_body,
+    a_target,
+    an_endpoint,
+    an_exchange,
+)
 
 TIMEOUTS = Limits(response_headers=2.0, first_token=3.0, idle=4.0)
 TARGETS = ("a/m", "b/m")
@@ -171,6 +181,7 @@ class World:
             routes=build_routes(config),
             providers={s.name: make_provider(s) for s in sections},
             upstreams={"a": self.a, "b": self.b},
+            prices=settings.get("prices", PriceTable()),
             version=1,
         )
         routes = RouteTable(snapshot)
@@ -1001,3 +1012,108 @@ async def test_the_body_of_a_whole_answer_has_the_idle_limit_from_its_start(
     first = asked.exchange.attempts[0]
     assert "sent nothing" in first.reason
     assert first.duration >= TIMEOUTS.idle
+
+
+# Money.
+
+
+def prices():
+    return PriceTable(
+        {
+            "a/m": a_price("a/m", input=1_000, output=2_000),
+            "b/m": a_price("b/m", input=10_000, output=20_000),
+        }
+    )
+
+
+def cost(exchange):
+    return cost_of(exchange, spent_by(exchange), 0.0)[0]
+
+
+async def test_the_target_that_served_says_what_the_answer_costs(world):
+    made = world([whole()], [], prices=prices())
+
+    await made.ask()
+
+    assert cost(made.exchange) == 3 * 1 + 4 * 2
+
+
+async def test_a_failover_after_a_billed_failure_costs_both(world):
+    failed = b'{"error":{"message":"no"},"usage":{"prompt_tokens":5}}'
+    made = world([whole(failed)], [whole()], prices=prices())
+
+    await made.ask()
+
+    first, second = made.exchange.attempts
+    assert first.billed.tokens.input == 5
+    assert first.billed.cost_nanousd == 5
+    assert second.billed is None
+    assert made.exchange.usage == TokenUsage(input=3, output=4)
+    assert cost(made.exchange) == 5 + 3 * 10 + 4 * 20
+
+
+async def test_a_stream_that_fails_before_its_content_is_charged_for_its_prompt(
+    world,
+):
+    begun = message_events(usage={"input_tokens": 7, "output_tokens": 1})[0]
+    broken = stream(begun, error_event("overloaded"), END)
+    made = world([broken], [], type="anthropic", prices=prices())
+
+    await made.fails(stream=True, targets=["a/m"])
+
+    assert made.exchange.attempts[0].billed.tokens.input == 7
+    assert (made.exchange.usage, cost(made.exchange)) == (None, 7)
+
+
+async def test_a_failure_that_reported_no_usage_costs_nothing(world):
+    made = world([refusal(500)], [whole()], prices=prices())
+
+    await made.ask()
+
+    assert made.exchange.attempts[0].billed is None
+    assert cost(made.exchange) == 3 * 10 + 4 * 20
+
+
+def test_an_unknown_part_makes_the_whole_cost_unknown():
+    exchange = an_exchange()
+    exchange.price, exchange.usage = a_price("b/m", input=1), TokenUsage(input=1)
+    exchange.attempts = [
+        Attempt(target="a/m", billed=Billed(TokenUsage(input=3))),
+        Attempt(target="b/m"),
+    ]
+
+    assert cost(exchange) is None
+
+
+async def test_a_streamed_answer_costs_what_the_same_one_costs_whole(world):
+    streamed = stream(ROLE, HELLO, FINISH, USAGE, DONE, END)
+    made = world([whole(), streamed], [], prices=prices())
+
+    await made.ask()
+    whole_cost = cost(made.exchange)
+    await made.ask(stream=True)
+
+    assert cost(made.exchange) == whole_cost > 0
+
+
+async def test_a_batch_is_charged_at_the_price_of_the_model_that_it_names(world):
+    batch = {
+        "id": "batch_1",
+        "object": "batch",
+        "status": "completed",
+        "model": "gpt-2026-01-01",
+        "usage": {"input_tokens": 10, "output_tokens": 1},
+    }
+    price = a_price("a/gpt", input=3_000, output=5_000)
+    table = PriceTable(
+        resolve=lambda target: price if target.model == "gpt-2026-01-01" else None
+    )
+    made = world([whole(json.dumps(batch).encode())], [], prices=table)
+    exchange = an_exchange()
+    exchange.endpoint = an_endpoint("batches", path=b"/batches/batch_1", method=b"GET")
+    exchange.call = read_call("batches", b"", b"/batches/batch_1", b"GET")
+    exchange.targets = (a_target("a/"),)
+
+    await Pipeline([made.dispatch]).run(exchange, FakeResponder())
+
+    assert cost(exchange) == 35

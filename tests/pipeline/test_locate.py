@@ -17,6 +17,7 @@ from gandalf.domain.errors import (
 from gandalf.domain.identity import Limits
 from gandalf.domain.objects import ProviderObject, SeenObject
 from gandalf.domain.usage import Attempt, TokenUsage
+from gandalf.pipeline.cost import cost_of, spent_by
 from gandalf.pipeline.exchange import Exchange
 from gandalf.pipeline.locate import Locate
 from gandalf.pipeline.passthrough import read_passthrough
@@ -34,6 +35,7 @@ from tests.dialects.openai_events import (
 )
 from tests.pipeline.builders import an_endpoint, an_identity, enter
 from tests.pipeline.uploads import FakeUpload
+from tests.pricing.builders import a_price
 
 
 class Other:
@@ -321,6 +323,25 @@ async def test_the_usage_of_a_batch_is_accounted_for_once(objects, routes):
 
     assert [usage and usage.total_tokens for usage in told] == [None, 48, None]
     assert (await objects.get("acme", "file-2")).provider == "eu"
+
+
+async def test_a_batch_costs_once_however_often_it_is_looked_at(objects, routes):
+    stage = Locate(objects, routes)
+    objects.note(an_object("file-1"))
+    made = await an_exchange("POST", "/batches", BATCH)
+    await enter(stage, made)
+    answered(stage, made, a_batch())
+    done = a_batch("completed", usage=USAGE)
+
+    costs = []
+    for body in (done, done, done):
+        exchange = await an_exchange("GET", "/batches/batch_abc123")
+        exchange.price = a_price(input=1_000, cache_read=1_000, output=1_000)
+        await enter(stage, exchange)
+        answered(stage, exchange, body)
+        costs.append(cost_of(exchange, spent_by(exchange), 0.0)[0])
+
+    assert costs == [48, 0, 0]
 
 
 # Responses.

@@ -14,11 +14,13 @@ from gandalf.domain.errors import (
     UpstreamUnavailable,
 )
 from gandalf.domain.identity import Identity
+from gandalf.domain.prices import Rating, UnitPrices
 from gandalf.domain.usage import Attempt, EndReason, TokenUsage, UsageSource
 from gandalf.pipeline.authenticate import Authenticate
 from gandalf.pipeline.exchange import Exchange, Reply
 from gandalf.pipeline.record_usage import RecordUsage
 from gandalf.pipeline.stage import Pipeline
+from gandalf.pricing.price import Price
 from tests.pipeline.builders import (
     FakeResponder,
     a_chat_body,
@@ -26,7 +28,9 @@ from tests.pipeline.builders import (
     an_endpoint,
     an_exchange,
     an_identity,
+    header,
 )
+from tests.pricing.builders import a_price
 
 NOW = 100.0
 UNIX_NOW = 1_700_000_100.0
@@ -396,3 +400,84 @@ async def test_a_record_names_the_holder_of_a_key_that_is_refused():
 
     assert (record.key_id, record.org_id) == ("k9", "acme")
     assert (record.status, record.error_code) == (403, "api_key_revoked")
+
+
+# Cost.
+
+
+async def test_the_record_says_what_the_answer_cost_and_at_which_prices():
+    price = a_price(input=2_000, output=8_000)
+    usage = TokenUsage(input=10, output=3)
+
+    record = await record_of(
+        an_exchange(), Step(WHOLE, usage=usage, price=price, upstream_worked=True)
+    )
+
+    assert record.cost_nanousd == 44
+    assert record.rating == Rating("test", "", UnitPrices(input=2_000, output=8_000))
+
+
+async def test_what_no_upstream_was_asked_for_costs_nothing():
+    record = await record_of(an_exchange(), Step(WHOLE, cache="hit"))
+
+    assert (record.cost_nanousd, record.rating) == (0, None)
+
+
+async def test_a_target_without_a_price_makes_the_cost_unknown():
+    usage = TokenUsage(input=10, output=3)
+    unpriced = Price("openai/gpt-4o")
+
+    for price in (unpriced, None):
+        record = await record_of(
+            an_exchange(), Step(WHOLE, usage=usage, price=price, upstream_worked=True)
+        )
+
+        assert (record.cost_nanousd, record.rating) == (None, None)
+
+
+async def test_an_upstream_that_reports_no_usage_still_costs_what_was_sent():
+    record = await record_of(
+        an_exchange(),
+        Step(
+            WHOLE,
+            price=a_price(input=2_000, output=8_000),
+            upstream_worked=True,
+            estimated_tokens=50,
+        ),
+    )
+
+    assert record.cost_nanousd == 100
+
+
+async def test_a_whole_answer_tells_its_cost_exactly():
+    exchange = an_exchange()
+
+    await record_of(
+        exchange,
+        Step(
+            WHOLE,
+            usage=TokenUsage(input=10, output=3),
+            price=a_price(input=100_000, output=200_000),
+            upstream_worked=True,
+        ),
+    )
+
+    assert header(exchange, b"x-gandalf-cost-usd") == "0.0000016"
+
+
+async def test_an_answer_from_the_cache_tells_that_it_cost_nothing():
+    exchange = an_exchange()
+
+    await record_of(exchange, Step(WHOLE, cache="hit"))
+
+    assert header(exchange, b"x-gandalf-cost-usd") == "0"
+
+
+async def test_an_unknown_cost_is_not_told_as_zero():
+    exchange = an_exchange()
+
+    await record_of(
+        exchange, Step(WHOLE, usage=TokenUsage(input=1), upstream_worked=True)
+    )
+
+    assert header(exchange, b"x-gandalf-cost-usd") is None

@@ -1,16 +1,20 @@
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import pytest
 
+from gandalf.actors.routes import RouteTable
 from gandalf.config import Provider
-from gandalf.domain.errors import NotFound, UpstreamUnavailable
+from gandalf.domain.errors import NotFound, PermissionDenied, UpstreamUnavailable
+from gandalf.domain.routing import Route
 from gandalf.pipeline.select_targets import SelectTargets
 
 from .builders import (
     a_chat_body,
     a_config,
     a_route_table,
+    a_snapshot,
     a_target,
     an_exchange,
     an_identity,
@@ -154,3 +158,15 @@ async def test_a_route_whose_providers_are_all_disabled_is_unavailable():
     stage = a_stage(("fast", "a/x"), providers=(Provider(name="a", enabled=False),))
     with pytest.raises(UpstreamUnavailable, match="disabled"):
         stage.enter(an_exchange())
+
+
+async def test_a_model_that_may_not_be_used_without_a_price_is_refused_saying_why():
+    config = a_config(("fast", "a/x"))
+    route = Route(alias="fast", targets=(), unpriced=("a/x",))
+    snapshot = replace(a_snapshot(config), routes={"fast": route})
+    stage = SelectTargets(RouteTable(snapshot), Random(1))
+
+    with pytest.raises(PermissionDenied, match="price of the model 'fast'") as refused:
+        stage.enter(an_exchange(a_chat_body(model="fast")))
+
+    assert refused.value.code == "price_unknown"

@@ -6,6 +6,7 @@ from gandalf.domain.errors import RateLimited, UpstreamError
 from gandalf.domain.routing import Route
 from gandalf.domain.usage import Attempt, EndReason, TokenUsage
 from gandalf.pipeline.trace import Trace
+from tests.pricing.builders import a_price
 
 from .builders import a_chat_body, a_target, an_exchange
 
@@ -95,6 +96,7 @@ async def test_a_served_exchange_tells_what_the_conventions_ask_for():
     exchange.ttft = 0.4
     exchange.finish_reason = "stop"
     exchange.usage = TokenUsage(input=100, cache_read=50, output=20, reasoning=5)
+    exchange.price = a_price(input=1_000_000, output=2_000_000)
 
     ((attributes, error),), (server, failure) = await settled(exchange)
 
@@ -133,6 +135,7 @@ async def test_a_served_exchange_tells_what_the_conventions_ask_for():
         "gandalf.cache": "bypass",
         "gandalf.end_reason": "complete",
         "gandalf.attempts": 1,
+        "gandalf.cost_usd": 0.0002,
     }
     assert (error, failure) == ("", "")
 

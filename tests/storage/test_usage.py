@@ -3,7 +3,8 @@ from contextlib import closing
 
 import pytest
 
-from gandalf.domain.usage import EndReason, TokenUsage, UsageSource
+from gandalf.domain.prices import Rating, UnitPrices
+from gandalf.domain.usage import Billed, EndReason, OtherUsage, TokenUsage, UsageSource
 from gandalf.storage import usage
 from gandalf.storage.database import Database
 from gandalf.storage.errors import StorageError
@@ -65,6 +66,7 @@ async def test_every_field_has_its_column(database):
             reasoning=6,
             audio_input=7,
             audio_output=8,
+            other=OtherUsage(web_searches=2),
         ),
         usage_source=UsageSource.ESTIMATED,
         estimated_tokens=99,
@@ -73,6 +75,8 @@ async def test_every_field_has_its_column(database):
         overhead=0.000321,
         error_message="provider 'openai-eu': broken",
         unread=(("not_json", 1), ("unknown_shape", 2)),
+        cost_nanousd=44,
+        rating=Rating("config", "flex", UnitPrices(input=2_000)),
     )
 
     await database.write(insert([record]))
@@ -104,6 +108,7 @@ async def test_every_field_has_its_column(database):
             "reasoning_tokens": 6,
             "audio_input_tokens": 7,
             "audio_output_tokens": 8,
+            "other_usage": '{"web_searches":2}',
             "usage_source": "estimated",
             "estimated_tokens": 99,
             "latency_us": 1_250_000,
@@ -111,6 +116,8 @@ async def test_every_field_has_its_column(database):
             "overhead_us": 321,
             "error_message": "provider 'openai-eu': broken",
             "unread": '[["not_json",1],["unknown_shape",2]]',
+            "cost_nanousd": 44,
+            "rating": '["config","flex",{"input":2000}]',
         }
     ]
 
@@ -134,6 +141,7 @@ async def test_every_attempt_has_its_row(database):
         outcome="upstream_timeout",
         decision="failover",
         reason="upstream connect timeout after 5s",
+        billed=Billed(TokenUsage(input=9), 90, Rating("config")),
     )
     served = an_attempt(target="c/d", started=5.0, duration=0.25, ttfb=0.125)
 
@@ -151,6 +159,8 @@ async def test_every_attempt_has_its_row(database):
             "outcome": "upstream_timeout",
             "decision": "failover",
             "reason": "upstream connect timeout after 5s",
+            "cost_nanousd": 90,
+            "billed": '[[9,null,null,null,null,null,null,null,null],90,["config","",{}]]',
         },
         {
             "request_id": "r1",
@@ -163,6 +173,8 @@ async def test_every_attempt_has_its_row(database):
             "outcome": "served",
             "decision": "answer",
             "reason": "",
+            "cost_nanousd": None,
+            "billed": None,
         },
     ]
 

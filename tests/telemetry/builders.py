@@ -70,5 +70,6 @@ def a_record(**changes) -> UsageRecord:
         "ttft": 0.4,
         "overhead": 0.0004,
         "attempts": (an_attempt(),),
+        "cost_nanousd": 0,
     }
     return UsageRecord(**{**fields, **changes})

@@ -61,6 +61,44 @@ def test_tokens_are_counted_by_alias_in_totals_and_in_disjoint_classes():
     }
 
 
+def test_costs_are_added_up_by_alias_and_provider_and_shown_in_usd():
+    metrics = Metrics()
+
+    for cost in (2_500_000_000, 1, 0):
+        metrics.observe(an_exchange(), a_record(cost_nanousd=cost))
+
+    assert samples(metrics, "gandalf_cost_usd_total") == {
+        ("fast", "openai"): 2.500000001
+    }
+    assert samples(metrics, "gandalf_unpriced_requests_total") == {}
+
+
+def test_a_request_without_a_known_cost_is_counted_by_its_target():
+    metrics = Metrics()
+    failed = an_attempt(target="a/m", outcome="upstream_500", decision="failover")
+
+    metrics.observe(an_exchange(), a_record(cost_nanousd=None))
+    metrics.observe(
+        an_exchange(),
+        a_record(cost_nanousd=None, attempts=(failed, an_attempt())),
+    )
+
+    assert samples(metrics, "gandalf_unpriced_requests_total") == {
+        ("openai/gpt-4o",): 2
+    }
+
+
+def test_a_request_that_failed_after_it_was_billed_has_its_cost_too():
+    metrics = Metrics()
+    failed = an_attempt(target="a/m", outcome="upstream_500", decision="failover")
+
+    metrics.observe(
+        an_exchange(), a_record(cost_nanousd=7, attempts=(failed, an_attempt()))
+    )
+
+    assert metrics.cost.value(("fast", "openai")) == 7
+
+
 def test_usage_that_was_never_reported_is_missing_and_not_zero():
     metrics = Metrics()
     record = a_record(

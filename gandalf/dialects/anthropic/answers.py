@@ -20,7 +20,7 @@ from gandalf.dialects.unread import (
     read_leniently,
     read_whole,
 )
-from gandalf.domain.usage import TokenUsage
+from gandalf.domain.usage import OtherUsage, TokenUsage
 
 
 class _CacheCreation(msgspec.Struct):
@@ -32,6 +32,10 @@ class _OutputDetails(msgspec.Struct):
     thinking_tokens: int | None = None
 
 
+class _ServerToolUse(msgspec.Struct):
+    web_search_requests: int | None = None
+
+
 class UsageView(msgspec.Struct):
     """Usage as an answer, ``message_start`` or ``message_delta`` has it."""
 
@@ -41,6 +45,9 @@ class UsageView(msgspec.Struct):
     cache_creation_input_tokens: int | None = None
     cache_creation: _CacheCreation | None = None
     output_tokens_details: _OutputDetails | None = None
+    server_tool_use: _ServerToolUse | None = None
+    service_tier: str | None = None
+    speed: str | None = None
 
 
 class _AnswerView(msgspec.Struct):
@@ -138,7 +145,24 @@ def tokens_of(usage: UsageView | None) -> TokenUsage | None:
         cache_write_1h=write_1h,
         output=output,
         reasoning=thinking,
+        other=_other(usage),
     )
+
+
+def _other(usage: UsageView) -> OtherUsage | None:
+    """Return searches, and the tier that is charged; None: none, and the standard one.
+
+    Both are said of the prices: the tier (``batch``, ``priority``) and the speed
+    (``fast``). Searches cost the same whatever they are.
+    """
+    tools = usage.server_tool_use
+    searches = 0 if tools is None else tools.web_search_requests or 0
+    tier = "fast" if usage.speed == "fast" else usage.service_tier or ""
+    if tier == "standard":
+        tier = ""
+    if not tier and not searches:
+        return None
+    return OtherUsage(service_tier=tier, web_searches=searches)
 
 
 def prompt_of(usage: UsageView | None) -> UsageView | None:

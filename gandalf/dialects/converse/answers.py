@@ -24,7 +24,7 @@ from gandalf.dialects.conversation import (
     ToolCall,
 )
 from gandalf.dialects.converse.blocks import NAME, SIGNER
-from gandalf.domain.usage import TokenUsage
+from gandalf.domain.usage import OtherUsage, TokenUsage
 
 FINISHES = {
     "end_turn": Finish.STOP,
@@ -100,10 +100,17 @@ class _Output(msgspec.Struct):
     message: _Message = msgspec.field(default_factory=_Message)
 
 
+class ServiceTier(msgspec.Struct):
+    """A member ``serviceTier``: ``flex``, ``priority``, ``default``, ``reserved``."""
+
+    type: str | None = None
+
+
 class _AnswerView(msgspec.Struct, rename="camel"):
     output: _Output
     stop_reason: str
     usage: UsageView | None = None
+    service_tier: ServiceTier | None = None
     additional_model_response_fields: ExtraFields | None = None
 
 
@@ -111,6 +118,7 @@ class _SelfView(msgspec.Struct, rename="camel"):
     output: msgspec.Raw
     stop_reason: str
     usage: UsageView | None = None
+    service_tier: ServiceTier | None = None
 
 
 class _CountView(msgspec.Struct, rename="camel"):
@@ -135,7 +143,8 @@ def read_answer(operation: str, body: bytes) -> Answer | None:
         view = _decode_self(body)
     except UNREADABLE:
         return None
-    return Answer(usage=tokens_of(view.usage), finish_reason=view.stop_reason)
+    tokens = tokens_of(view.usage, view.service_tier)
+    return Answer(usage=tokens, finish_reason=view.stop_reason)
 
 
 def parse_answer(body: bytes) -> Completion:
@@ -147,7 +156,8 @@ def parse_answer(body: bytes) -> Completion:
         finish=finish_of(view.stop_reason),
         stop_sequence=extra.stop_sequence,
     )
-    return Completion(choices=(choice,), usage=tokens_of(view.usage))
+    tokens = tokens_of(view.usage, view.service_tier)
+    return Completion(choices=(choice,), usage=tokens)
 
 
 def parse_count(body: bytes) -> int:
@@ -165,8 +175,15 @@ def finish_of(stop_reason: str) -> Finish:
     return FINISHES.get(stop_reason, Finish.OTHER)
 
 
-def tokens_of(usage: UsageView | None) -> TokenUsage | None:
-    """Return what was used, by our classes; None if nothing was reported."""
+def tokens_of(
+    usage: UsageView | None, service_tier: ServiceTier | None = None
+) -> TokenUsage | None:
+    """Return what was used, by our classes; None if nothing was reported.
+
+    Args:
+        usage: As it was said.
+        service_tier: Which the answer names beside it.
+    """
     if usage is None or usage.input_tokens is None:
         return None
     written = usage.cache_write_input_tokens
@@ -179,7 +196,14 @@ def tokens_of(usage: UsageView | None) -> TokenUsage | None:
         cache_write=written,
         cache_write_1h=sum(long) if long else None,
         output=usage.output_tokens,
+        other=None if service_tier is None else _tier(service_tier),
     )
+
+
+def _tier(said: ServiceTier) -> OtherUsage | None:
+    # Reserved capacity is paid for by the month, and listed nowhere.
+    tier = said.type if said.type in ("flex", "priority") else ""
+    return OtherUsage(service_tier=tier) if tier else None
 
 
 def _parts(blocks: list[_Block]) -> Iterator[Part]:

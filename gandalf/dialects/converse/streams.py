@@ -29,6 +29,7 @@ from gandalf.dialects.conversation import (
 )
 from gandalf.dialects.converse.answers import (
     ExtraFields,
+    ServiceTier,
     UsageView,
     finish_of,
     tokens_of,
@@ -82,8 +83,9 @@ class _StopView(msgspec.Struct, rename="camel"):
     additional_model_response_fields: ExtraFields | None = None
 
 
-class _MetadataView(msgspec.Struct):
+class _MetadataView(msgspec.Struct, rename="camel"):
     usage: UsageView | None = None
+    service_tier: ServiceTier | None = None
 
 
 _decode_start = msgspec.json.Decoder(_StartView).decode
@@ -193,7 +195,8 @@ class ConverseStream:
         self._stopped = True
 
     def _metadata(self, payload: bytes, events: list[Event]) -> None:
-        usage = tokens_of(_decode_metadata(payload).usage)
+        said = _decode_metadata(payload)
+        usage = tokens_of(said.usage, said.service_tier)
         if usage is not None:
             events.append(UsageReported(usage))
         if self._stopped:

@@ -10,6 +10,8 @@ zero is left out.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from gandalf.dialects.base import UNREADABLE, Answer
@@ -20,7 +22,7 @@ from gandalf.dialects.unread import (
     lacks,
     read_whole,
 )
-from gandalf.domain.usage import TokenUsage
+from gandalf.domain.usage import OtherUsage, TokenUsage
 
 NO_RAW = msgspec.Raw(b"")
 
@@ -39,6 +41,14 @@ class UsageView(msgspec.Struct, rename="camel"):
     prompt_tokens_details: list[_Modality] | None = None
     cache_tokens_details: list[_Modality] | None = None
     candidates_tokens_details: list[_Modality] | None = None
+    traffic_type: str | None = None
+    """Vertex: ``ON_DEMAND``, ``ON_DEMAND_PRIORITY``, ``ON_DEMAND_FLEX``, ..."""
+
+
+class _Grounding(msgspec.Struct, rename="camel"):
+    """What an answer is grounded on."""
+
+    web_search_queries: list[str] | None = None
 
 
 class FunctionCallView(msgspec.Struct):
@@ -92,6 +102,12 @@ class ResponseView(msgspec.Struct, rename="camel"):
     error: msgspec.Raw = NO_RAW
 
     @property
+    def tokens(self) -> TokenUsage | None:
+        """What it used, searches included; None if it does not say."""
+        searches = _searches(self.model_version, self.candidates or ())
+        return tokens_of(self.usage_metadata, web_searches=searches)
+
+    @property
     def blocked(self) -> str | None:
         """Why the prompt was not answered at all; None if it was."""
         feedback = self.prompt_feedback
@@ -106,6 +122,7 @@ class EndView(msgspec.Struct, rename="camel"):
     finish_reason: str | None = None
     index: int = 0
     content: msgspec.Raw = NO_RAW
+    grounding_metadata: msgspec.Raw = NO_RAW
 
 
 class PassingView(msgspec.Struct, rename="camel"):
@@ -114,11 +131,18 @@ class PassingView(msgspec.Struct, rename="camel"):
     candidates: list[EndView] | None = None
     prompt_feedback: FeedbackView | None = None
     usage_metadata: UsageView | None = None
+    model_version: str = ""
     error: msgspec.Raw = NO_RAW
     total_tokens: int | None = None
     """Of an answer to ``countTokens``."""
     embedding: msgspec.Raw = NO_RAW
     embeddings: msgspec.Raw = NO_RAW
+
+    @property
+    def tokens(self) -> TokenUsage | None:
+        """What it used, searches included; None if it does not say."""
+        searches = _searches(self.model_version, self.candidates or ())
+        return tokens_of(self.usage_metadata, web_searches=searches)
 
     @property
     def blocked(self) -> str | None:
@@ -130,6 +154,7 @@ class PassingView(msgspec.Struct, rename="camel"):
 
 decode_response = msgspec.json.Decoder(ResponseView).decode
 decode_passing = msgspec.json.Decoder(PassingView).decode
+_decode_grounding = msgspec.json.Decoder(_Grounding | None).decode
 
 _FILTERED = frozenset(
     {
@@ -173,7 +198,7 @@ def read_answer(operation: str, body: bytes) -> Answer | None:
         return Answer(usage=_FREE, failed=failed, unread=unread)
     ends = view.candidates or []
     return Answer(
-        usage=tokens_of(view.usage_metadata),
+        usage=view.tokens,
         finish_reason=ends[0].finish_reason if ends else view.blocked,
         failed=failed,
         unread=unread,
@@ -218,25 +243,66 @@ def reason_of(finish: Finish) -> str:
     return _REASONS.get(finish, "STOP")
 
 
-def tokens_of(usage: UsageView | None) -> TokenUsage | None:
-    """Return ``usage`` in disjoint classes."""
+def tokens_of(usage: UsageView | None, *, web_searches: int = 0) -> TokenUsage | None:
+    """Return ``usage`` in disjoint classes.
+
+    Args:
+        usage: As it was said.
+        web_searches: How many are charged for the answer.
+    """
     if usage is None or usage.prompt_token_count is None:
         return None
     cached = usage.cached_content_token_count
-    audio_in = _audio(usage.prompt_tokens_details)
-    if audio_in is not None:
-        audio_in = max(0, audio_in - (_audio(usage.cache_tokens_details) or 0))
-    audio_out = _audio(usage.candidates_tokens_details)
-    text_in = max(0, usage.prompt_token_count - (cached or 0) - (audio_in or 0))
-    text_out = usage.candidates_token_count
+    spoken_cached = _of("AUDIO", usage.cache_tokens_details) or 0
+    spoken = _of("AUDIO", usage.prompt_tokens_details)
+    if spoken is not None:
+        spoken = max(0, spoken - spoken_cached)
+    spoken_out = _of("AUDIO", usage.candidates_tokens_details)
+    drawn = _of("IMAGE", usage.candidates_tokens_details) or 0
+    text_in = max(0, usage.prompt_token_count - (cached or 0) - (spoken or 0))
+    made = usage.candidates_token_count
+    tier = _TIERS.get(usage.traffic_type or "", "")
+    other = None
+    if spoken_cached or drawn or web_searches or tier:
+        other = OtherUsage(
+            audio_cache_read=spoken_cached,
+            image_output=drawn,
+            web_searches=web_searches,
+            service_tier=tier,
+        )
     return TokenUsage(
         input=text_in + (usage.tool_use_prompt_token_count or 0),
-        cache_read=cached,
-        output=None if text_out is None else max(0, text_out - (audio_out or 0)),
+        cache_read=None if cached is None else max(0, cached - spoken_cached),
+        output=None if made is None else max(0, made - (spoken_out or 0) - drawn),
         reasoning=usage.thoughts_token_count,
-        audio_input=audio_in,
-        audio_output=audio_out,
+        audio_input=spoken,
+        audio_output=spoken_out,
+        other=other,
     )
+
+
+_TIERS = {
+    "ON_DEMAND_PRIORITY": "priority",
+    "ON_DEMAND_FLEX": "flex",
+    "BATCH": "batch",
+}
+
+
+def _searches(model: str, candidates: Iterable[CandidateView | EndView]) -> int:
+    """Return how many web searches are charged for an answer.
+
+    Until Gemini 2.5 a prompt that was answered with searches, however many; each search
+    from Gemini 3 on. Source: https://ai.google.dev/gemini-api/docs/google-search#pricing.
+    """
+    queries = 0
+    for candidate in candidates:
+        if candidate.grounding_metadata is not NO_RAW:
+            try:
+                said = _decode_grounding(candidate.grounding_metadata)
+            except UNREADABLE:
+                continue
+            queries += len(said.web_search_queries or ()) if said is not None else 0
+    return min(queries, 1) if model.startswith(("gemini-1", "gemini-2")) else queries
 
 
 def usage_metadata(usage: TokenUsage) -> dict[str, object]:
@@ -266,10 +332,10 @@ def _by_modality(text: int, audio: int) -> list[dict[str, object]]:
     ]
 
 
-def _audio(details: list[_Modality] | None) -> int | None:
+def _of(modality: str, details: list[_Modality] | None) -> int | None:
     if not details:
         return None
-    counts = [each.token_count for each in details if each.modality == "AUDIO"]
+    counts = [each.token_count for each in details if each.modality == modality]
     return sum(counts) if counts else None
 
 

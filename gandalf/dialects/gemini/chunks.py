@@ -38,7 +38,6 @@ from gandalf.dialects.gemini.answers import (
     failed_in,
     finish_of,
     reason_of,
-    tokens_of,
     usage_metadata,
 )
 from gandalf.dialects.gemini.completions import (
@@ -116,7 +115,7 @@ class ChunkParser:
         blocked = view.blocked is not None
         if blocked:
             events.append(Finished(finish=Finish.CONTENT_FILTER))
-        usage = tokens_of(view.usage_metadata)
+        usage = view.tokens
         if usage is not None:
             events.append(UsageReported(usage))
         if blocked:

@@ -32,7 +32,6 @@ from gandalf.dialects.gemini.answers import (
     decode_response,
     finish_of,
     reason_of,
-    tokens_of,
     usage_metadata,
 )
 from gandalf.dialects.gemini.extras import (
@@ -64,7 +63,7 @@ def parse_answer(body: bytes) -> Completion:
         id=view.response_id,
         model=view.model_version,
         choices=choices or (Choice(finish=Finish.CONTENT_FILTER),),
-        usage=tokens_of(view.usage_metadata),
+        usage=view.tokens,
     )
 
 

@@ -20,7 +20,6 @@ from gandalf.dialects.gemini.answers import (
     PassingView,
     decode_passing,
     failed_in,
-    tokens_of,
 )
 from gandalf.dialects.gemini.framing import Events, payload_of, split
 from gandalf.dialects.unread import (
@@ -194,7 +193,7 @@ class GenerateStream:
         if view.blocked:
             self.blocked = self.content_seen = True
             self.finish_reason = view.blocked
-        tokens = tokens_of(view.usage_metadata)
+        tokens = view.tokens
         if tokens is not None:
             self.usage = tokens
 
@@ -262,6 +261,6 @@ def _usage_in(block: bytes) -> TokenUsage | None:
     start = block.rfind(b"data: ", 0, block.rfind(b'"usageMetadata"'))
     payload = payload_of(next(split(block[start:])))
     try:
-        return tokens_of(decode_passing(payload or b"").usage_metadata)
+        return decode_passing(payload or b"").tokens
     except UNREADABLE:
         return None

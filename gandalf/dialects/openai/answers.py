@@ -11,6 +11,7 @@ from gandalf.dialects.conversation import Failed
 from gandalf.dialects.openai.errors import failed_of
 from gandalf.dialects.openai.finishes import GOOD_ENDS
 from gandalf.dialects.openai.views import (
+    NO_RAW,
     CompletionDetails,
     PromptDetails,
     UsageView,
@@ -21,12 +22,16 @@ from gandalf.dialects.openai.views import (
     decode_vectors,
     decode_whole,
 )
+from gandalf.dialects.reported_cost import nano_of_cost, nano_of_ticks
 from gandalf.dialects.unread import bad_end, lacks, read_whole
-from gandalf.domain.usage import TokenUsage
+from gandalf.domain.usage import OtherUsage, TokenUsage
 
 _NO_RAW = msgspec.Raw(b"")
 _NO_PROMPT_DETAILS = PromptDetails()
 _NO_COMPLETION_DETAILS = CompletionDetails()
+
+PRICED_TIERS = frozenset({"batch", "fast", "flex", "priority"})
+"""Service tiers with prices of their own; others cost what the standard one does."""
 
 
 def chat_answer(body: bytes) -> Answer:
@@ -58,7 +63,7 @@ def _choices_answer(body: bytes, *, chat: bool) -> Answer:
     if failed is None:
         failed = _failed_choice(choices, chat=chat) if choices else _no_choices(body)
     reason = choices[0].finish_reason if choices else None
-    return Answer(tokens_of(view.usage), reason, failed, unread)
+    return Answer(tokens_of(view.usage, view.service_tier), reason, failed, unread)
 
 
 def _failed_choice(choices: list[WholeChoice], *, chat: bool) -> Failed | None:
@@ -79,8 +84,15 @@ def _no_choices(body: bytes) -> Failed:
     return failure_in(body) or lacks("choices")
 
 
-def tokens_of(usage: UsageView | None) -> TokenUsage | None:
-    """Return the tokens by class; None if they are not told."""
+def tokens_of(
+    usage: UsageView | None, service_tier: str | None = None
+) -> TokenUsage | None:
+    """Return the tokens by class; None if they are not told.
+
+    Args:
+        usage: As it was said.
+        service_tier: Which the answer names beside it.
+    """
     if usage is None or usage.prompt_tokens is None:
         return None
     sent, answered, total = (
@@ -91,6 +103,10 @@ def tokens_of(usage: UsageView | None) -> TokenUsage | None:
     prompt = usage.prompt_tokens_details or _NO_PROMPT_DETAILS
     completion = usage.completion_tokens_details or _NO_COMPLETION_DETAILS
     cached, audio = prompt.cached_tokens, prompt.audio_tokens
+    if cached is None:
+        cached = usage.prompt_cache_hit_tokens
+        if cached is None:
+            cached = usage.cached_tokens
     written = prompt.cache_write_tokens
     if written is None:
         written = prompt.cache_creation_tokens
@@ -98,7 +114,11 @@ def tokens_of(usage: UsageView | None) -> TokenUsage | None:
     output: int | None = None
     if answered is not None:
         apart = 0 if total is None else total - sent - answered
-        if apart > 0 and (not reasoning or reasoning == apart):
+        if usage.reasoning_tokens is not None and reasoning is None:
+            # Perplexity has it beside the completion, and not in the total.
+            reasoning = usage.reasoning_tokens
+            output = answered - (audio_output or 0)
+        elif apart > 0 and (not reasoning or reasoning == apart):
             # At OpenAI the completion's tokens have those of the reasoning among them;
             # at xAI and Google only the total has, and Google does not say in the
             # details what the rest of it is.
@@ -116,7 +136,35 @@ def tokens_of(usage: UsageView | None) -> TokenUsage | None:
         output=output if output is None else max(0, output),
         reasoning=reasoning,
         audio_output=audio_output,
+        other=_other(usage, service_tier),
     )
+
+
+def _other(usage: UsageView, service_tier: str | None) -> OtherUsage | None:
+    """Return what is rare, and what decides the price; None: nothing of it."""
+    tier = service_tier if service_tier in PRICED_TIERS else None
+    if (
+        tier is None
+        and usage.cost is NO_RAW
+        and usage.cost_in_usd_ticks is None
+        and not usage.citation_tokens
+        and not usage.num_search_queries
+    ):
+        return None
+    return OtherUsage(
+        service_tier=tier or "",
+        citation=usage.citation_tokens or 0,
+        web_searches=usage.num_search_queries or 0,
+        cost_nanousd=_cost(usage),
+    )
+
+
+def _cost(usage: UsageView) -> int | None:
+    if usage.cost_in_usd_ticks is not None:
+        return nano_of_ticks(usage.cost_in_usd_ticks)
+    details = usage.cost_details if usage.is_byok else None
+    more = None if details is None else details.upstream_inference_cost
+    return nano_of_cost(usage.cost, more)
 
 
 def usage_json(usage: TokenUsage) -> dict[str, Any]:

@@ -84,6 +84,7 @@ class _Chunk(msgspec.Struct):
     created: float | None = None
     """Not every server sends a whole number."""
     usage: UsageView | None = None
+    service_tier: str | None = None
     error: msgspec.Raw = msgspec.Raw(b"")
 
 
@@ -146,7 +147,7 @@ class StreamParser:
                 self._choices[choice.index] = parser
             parser.parse(choice, events)
         if chunk.usage is not None:
-            tokens = tokens_of(chunk.usage)
+            tokens = tokens_of(chunk.usage, chunk.service_tier)
             if tokens is not None:
                 events.append(UsageReported(tokens))
 

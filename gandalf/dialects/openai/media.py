@@ -13,7 +13,7 @@ import msgspec
 from gandalf.dialects import sse
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.conversation import Failed
-from gandalf.dialects.openai.counts import UsageView, together, tokens_of
+from gandalf.dialects.openai.counts import UsageView, tokens_of
 from gandalf.dialects.openai.errors import failed_of
 from gandalf.dialects.openai.responses import is_failure
 from gandalf.dialects.unread import (
@@ -24,7 +24,7 @@ from gandalf.dialects.unread import (
     is_utf8,
     read_leniently,
 )
-from gandalf.domain.usage import TokenUsage
+from gandalf.domain.usage import TokenUsage, add
 
 _SPEECH_DONE = "speech.audio.done"
 _ENDS = frozenset(
@@ -145,7 +145,7 @@ class MediaStream:
         self._held = event
         self._ended += 1
         used = tokens_of(view.usage, spoken=view.type == _SPEECH_DONE)
-        self.usage = together(self.usage, used)
+        self.usage = add(self.usage, used)
         return share
 
 

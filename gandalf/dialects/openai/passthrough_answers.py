@@ -15,7 +15,7 @@ from gandalf.dialects import sse
 from gandalf.dialects.base import UNREADABLE, Answer, Follower
 from gandalf.dialects.conversation import Failed
 from gandalf.dialects.openai.answers import failure_in
-from gandalf.dialects.openai.counts import MetaView, UsageView, together, tokens_of
+from gandalf.dialects.openai.counts import MetaView, UsageView, tokens_of
 from gandalf.dialects.openai.errors import failed_of, stream_error
 from gandalf.dialects.openai.media import MediaStream, OpaqueStream
 from gandalf.dialects.openai.passthrough import Action, PassthroughCall
@@ -24,6 +24,7 @@ from gandalf.dialects.openai.responses import stream_error as responses_stream_e
 from gandalf.dialects.unread import Kind, bad_end, kind_of, lacks, read_whole
 from gandalf.domain.errors import GatewayError
 from gandalf.domain.objects import SeenObject
+from gandalf.domain.usage import OtherUsage, TokenUsage, add
 
 JSON = b"application/json"
 EVENTS = b"text/event-stream"
@@ -192,6 +193,7 @@ class _Batch(msgspec.Struct):
     """Of a list."""
     object: str = ""
     status: str = ""
+    model: str | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
     usage: UsageView | None = None
@@ -204,7 +206,6 @@ class _Response(ResponseView):
     """Of a list of its input."""
     input_tokens: int | None = None
     """Of a count."""
-    output: list[msgspec.Raw] | None = None
 
 
 _decode_media = msgspec.json.Decoder(_Media).decode
@@ -233,7 +234,9 @@ def _response(call: PassthroughCall, body: bytes) -> Answer:
     if seen is not None and (fresh or seen.id == call.object_id):
         call.note(seen)
     return Answer(
-        usage=tokens_of(view.usage), finish_reason=view.finish_reason, unread=unread
+        usage=of_model(view.tokens, call, view.model),
+        finish_reason=view.finish_reason,
+        unread=unread,
     )
 
 
@@ -253,9 +256,9 @@ def _missing_of_response(call: PassthroughCall, view: _Response) -> str:
 
 def _media(call: PassthroughCall, body: bytes) -> Answer:
     view, unread = read_whole(body, _decode_media, _Media)
-    usage = together(tokens_of(view.usage), tokens_of(view.svg_usage))
+    usage = add(tokens_of(view.usage), tokens_of(view.svg_usage))
     if usage is None and view.meta is not None:
-        usage = tokens_of(view.meta.tokens)
+        usage = view.meta.usage
     failed = _failed(view.error)
     if failed is None and (missing := _missing_of_media(call.operation, view)):
         failed = failure_in(body) or lacks(missing)
@@ -300,11 +303,19 @@ def _batch(call: PassthroughCall, body: bytes) -> Answer:
         if file_id:
             call.note(SeenObject(id=file_id, kind="file"))
     # While it goes on, its usage is that of a part, and told again later.
-    return Answer(
-        usage=None if under_way else tokens_of(view.usage),
-        finish_reason=view.status,
-        unread=unread,
-    )
+    usage = None if under_way else tokens_of(view.usage, service_tier="batch")
+    usage = of_model(usage, call, view.model)
+    return Answer(usage=usage, finish_reason=view.status, unread=unread)
+
+
+def of_model(
+    usage: TokenUsage | None, call: PassthroughCall, model: str | None
+) -> TokenUsage | None:
+    """Return ``usage`` with the model that the answer names, if the call names none."""
+    if usage is None or call.model or not model:
+        return usage
+    other = msgspec.structs.replace(usage.other or OtherUsage(), model=model)
+    return msgspec.structs.replace(usage, other=other)
 
 
 def _without_object(

@@ -71,16 +71,34 @@ class _Incomplete(msgspec.Struct):
     reason: str | None = None
 
 
+class _Item(msgspec.Struct):
+    type: str | None = None
+
+
 class ResponseView(msgspec.Struct):
     """A response, as far as the gateway needs to know."""
 
     id: str = ""
+    model: str | None = None
+    service_tier: str | None = None
+    output: list[_Item] | None = None
     object: str = ""
     status: str | None = None
     error: _Error | None = None
     incomplete_details: _Incomplete | None = None
     usage: UsageView | None = None
     store: bool | None = None
+
+    @property
+    def tokens(self) -> TokenUsage | None:
+        """What it used, the searches that the provider made for it included."""
+        kinds = [item.type for item in self.output or ()]
+        return tokens_of(
+            self.usage,
+            service_tier=self.service_tier,
+            web_searches=kinds.count("web_search_call"),
+            file_searches=kinds.count("file_search_call"),
+        )
 
     @property
     def finish_reason(self) -> str | None:
@@ -223,7 +241,7 @@ class ResponsesStream:
         return True
 
     def _end(self, response: ResponseView, event: bytes) -> None:
-        self.usage = tokens_of(response.usage)
+        self.usage = response.tokens
         failed = response.failed
         if failed is not None and not self._at_once:
             self.failed = failed

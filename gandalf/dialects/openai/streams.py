@@ -249,8 +249,8 @@ class ChatStream:
             self._note_choice(choice)
         if self.failed is not None:
             return None
-        if view.usage is not None and (tokens := tokens_of(view.usage)) is not None:
-            self.usage = tokens
+        if view.usage is not None:
+            self.usage = tokens_of(view.usage, view.service_tier) or self.usage
         if choices or not self._strip_usage:
             return data
         return _without_usage(data)

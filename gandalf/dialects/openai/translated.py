@@ -84,6 +84,7 @@ class _Answer(msgspec.Struct):
     created: float | None = None
     """Not every server sends a whole number."""
     usage: UsageView | None = None
+    service_tier: str | None = None
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
@@ -102,7 +103,7 @@ def parse_answer(body: bytes) -> Completion:
         model=answer.model or "",
         created=None if answer.created is None else int(answer.created),
         choices=tuple(_parsed(choice, answer.id or "") for choice in answer.choices),
-        usage=tokens_of(answer.usage),
+        usage=tokens_of(answer.usage, answer.service_tier),
     )
 
 

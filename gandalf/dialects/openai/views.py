@@ -10,6 +10,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from gandalf.dialects.reported_cost import CostDetails
+
+NO_RAW = msgspec.Raw(b"")
+
 # Requests.
 
 
@@ -85,6 +89,23 @@ class UsageView(msgspec.Struct):
     total_tokens: int | None = None
     prompt_tokens_details: PromptDetails | None = None
     completion_tokens_details: CompletionDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+    """DeepSeek, before it had the details."""
+    cached_tokens: int | None = None
+    """Moonshot, before it had the details."""
+    reasoning_tokens: int | None = None
+    """Perplexity: beside the completion."""
+    citation_tokens: int | None = None
+    """Perplexity: beside prompt and completion."""
+    num_search_queries: int | None = None
+    """Perplexity."""
+    cost: msgspec.Raw = NO_RAW
+    """OpenRouter: USD. Perplexity: an object."""
+    cost_details: CostDetails | None = None
+    is_byok: bool | None = None
+    """OpenRouter: whether the provider behind charges a key of one's own."""
+    cost_in_usd_ticks: int | None = None
+    """xAI."""
 
 
 class ChoiceView(msgspec.Struct):
@@ -100,6 +121,7 @@ class ChoiceView(msgspec.Struct):
 class AnswerView(msgspec.Struct):
     choices: list[ChoiceView] = []
     usage: UsageView | None = None
+    service_tier: str | None = None
     error: msgspec.Raw = msgspec.Raw(b"")
 
 
@@ -129,6 +151,7 @@ class WholeChoice(ChoiceView):
 class WholeView(msgspec.Struct):
     choices: list[WholeChoice] = []
     usage: UsageView | None = None
+    service_tier: str | None = None
     error: msgspec.Raw = msgspec.Raw(b"")
 
 
