@@ -315,7 +315,7 @@ def test_an_edit_is_uploaded(client, fake):
 
 
 def test_a_moderation_names_its_model(client, fake):
-    fake.script(respond(encoded({"id": "modr-1", "model": "m", "results": []})))
+    fake.script(respond(encoded({"id": "modr-1", "model": "m", "results": [{}]})))
 
     assert client.moderations.create(model=FAST, input="x").id == "modr-1"
 
