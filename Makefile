@@ -20,7 +20,7 @@ ARGS ?=
 CONFIG ?= configs/demo.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help install compiled dev run test test-compiled cov fmt lint types check bench docs dist lock changelog clean catalogue prices models
+.PHONY: help install compiled dev run test test-compiled kill-test cov fmt lint types check bench docs dist lock changelog clean catalogue prices models
 .PHONY: can-compile
 
 help: ## Show this list
@@ -62,6 +62,9 @@ test: install ## Run the tests
 
 test-compiled: compiled ## Run the tests on the compiled gateway
 	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/pytest --import-mode=append -n auto $(ARGS)
+
+kill-test: install ## Kill a gateway under load 1,000 times; look for lost records and money
+	@folder=$$(mktemp -d) && $(BIN)/python -m tests.processes.kill_loop "$$folder" $(ARGS) && rm -r "$$folder"
 
 cov: install ## Run the tests and show what they do not reach
 	$(BIN)/coverage erase

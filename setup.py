@@ -17,6 +17,7 @@ COMPILED = """
     actors/breakers actors/credentials_ejection actors/key_table actors/limiter
     actors/rate_limit_waits actors/response_cache
     actors/retry_budget actors/routes actors/usage_journal actors/watches actors/window
+    actors/accounts actors/ledger pipeline/bounds pipeline/meter pipeline/reserve
     dialects/estimate dialects/json_object dialects/openai/answers
     dialects/openai/calls dialects/openai/operations dialects/openai/references
     dialects/openai/streams dialects/sse

@@ -21,12 +21,16 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from gandalf import __version__, config
+from gandalf.actors.accounts import Crossing
 from gandalf.actors.breakers import Breakers, TargetHealth
 from gandalf.actors.connector import Connector
 from gandalf.actors.credentials import Credentials
 from gandalf.actors.first_key import NoKey, announcement, ensure_key
 from gandalf.actors.key_table import KeyTable
+from gandalf.actors.ledger import Ledger
+from gandalf.actors.ledger_upkeep import LedgerUpkeep
 from gandalf.actors.limiter import RateLimiter
+from gandalf.actors.notifier import Notifier
 from gandalf.actors.object_table import ObjectTable
 from gandalf.actors.response_cache import ResponseCache
 from gandalf.actors.retry_budget import RetryBudget
@@ -40,11 +44,13 @@ from gandalf.http.connection import Counters
 from gandalf.http.edge import serve
 from gandalf.http.front import Front
 from gandalf.http.gateway import Gateway
+from gandalf.http.key_page import KeyPage
 from gandalf.http.model_views import ModelViews
 from gandalf.http.outbox import outbox
 from gandalf.http.page import OnRefused, not_reported
 from gandalf.http.system_pages import SystemPages
 from gandalf.http.upstreams import IdleCloser, credentials_of, make_snapshot
+from gandalf.http.webhooks import WebhookClient
 from gandalf.pipeline.authenticate import Authenticate
 from gandalf.pipeline.authorize import Authorize
 from gandalf.pipeline.cache_lookup import CacheLookup
@@ -54,11 +60,13 @@ from gandalf.pipeline.locate import Locate
 from gandalf.pipeline.rate_limit import RateLimit
 from gandalf.pipeline.read_call import ReadCall
 from gandalf.pipeline.record_usage import Observer, RecordUsage
+from gandalf.pipeline.reserve import Reserve, cost_after_crash
 from gandalf.pipeline.select_targets import SelectTargets
 from gandalf.pipeline.stage import Pipeline, Stage
 from gandalf.pipeline.trace import Trace
 from gandalf.reloading import ConfigManager, without_faults
 from gandalf.storage.audit import AuditLog
+from gandalf.storage.budgets import BudgetStore
 from gandalf.storage.database import Database
 from gandalf.storage.errors import StorageError
 from gandalf.storage.journal import JournalDirectory
@@ -190,11 +198,28 @@ class _Gateway:
         self.retry_budget = RetryBudget(settings.retries)
         self.cache = ResponseCache(settings.cache)
         self.watches = Watches()
-        self.journal = UsageJournal(
-            _journal_directory(settings),
-            UsageTable(database),
-            flush_every=settings.usage.flush_every,
+        self.budget_store = BudgetStore(database)
+        self.notifier = Notifier(
+            lambda: routes.config().notifications.webhooks,
+            WebhookClient().post,
+            self.budget_store,
         )
+        self.ledger = Ledger(
+            config.budgets_of(settings),
+            notify=self._threshold_reached,
+            on_refusal=lambda budget: metrics.budget_refusals.add((budget.name,)),
+        )
+        directory = _journal_directory(settings)
+        self.usage = UsageTable(database, str(directory.path.resolve()))
+        self.usage.rules = self.ledger.rules
+        self.journal = UsageJournal(
+            directory,
+            self.usage,
+            flush_every=settings.usage.flush_every,
+            on_tracked=self.ledger.track,
+        )
+
+        self.upkeep = LedgerUpkeep(self.ledger, self.budget_store, self.usage)
 
         self.objects = ObjectTable(ObjectStore(database))
 
@@ -205,7 +230,9 @@ class _Gateway:
             observers.append(access_log.observe)
             self._on_refused = access_log.refused
 
-        recording = RecordUsage(self.journal, observers, clock=clock)
+        recording = RecordUsage(
+            self.journal, observers, ledger=self.ledger, clock=clock
+        )
         # Of every answer the record is in its file before the last byte leaves.
         outbox().do_first(recording.flush)
 
@@ -223,6 +250,7 @@ class _Gateway:
                 CacheLookup(self.cache, routes),
                 SelectTargets(routes, Random()),  # noqa: S311 - spreads load
                 Locate(self.objects, routes),
+                Reserve(self.ledger, self.journal.open, routes),
                 Dispatch(
                     routes,
                     self.breakers,
@@ -245,12 +273,9 @@ class _Gateway:
             keys=self.keys, health=self, metrics=metrics, current=routes.config
         )
         self.model_views = ModelViews(self.keys, routes)
-        self.front = Front(
-            self.system_pages,
-            self.model_views.views,
-            self.application,
-            self._on_refused,
-        )
+        key_page = KeyPage(self.keys, self.limiter, self.ledger, routes.config)
+        views = {**self.model_views.views, **key_page.views}
+        self.front = Front(self.system_pages, views, self.application, self._on_refused)
 
         self.config = ConfigManager(
             read,
@@ -261,6 +286,7 @@ class _Gateway:
                 lambda new: self.breakers.configure(new.circuit_breaker),
                 lambda new: self.retry_budget.configure(new.retries),
                 lambda new: self.cache.configure(new.cache),
+                self._replace_budgets,
                 lambda _: self.breakers.keep_only(routes.target_names()),
                 lambda _: self.credentials.keep_only(credentials_of(routes.current)),
             ),
@@ -272,11 +298,14 @@ class _Gateway:
     async def run(self) -> None:
         """Start the actors, serve, and stop everything in the reverse order."""
         await self.keys.load()
+        await self._load_ledger()
         actors: tuple[Actor, ...] = (
             self.systemd,
             LoopLag(self.metrics),
             self.keys,
+            self.notifier,
             self.journal,
+            self.upkeep,
             self.objects,
             self.watches,
             self.connector,
@@ -293,6 +322,22 @@ class _Gateway:
         for upstream in self.routes.current.upstreams.values():
             upstream.close()
 
+    async def _load_ledger(self) -> None:
+        """Account for what an earlier run has left, and load what is spent."""
+        await self.journal.replay()
+        prices = self.routes.current.prices
+        crashed = await self.usage.settle_crashed(partial(cost_after_crash, prices))
+        if crashed:
+            log.warning("%d request(s) were in flight at a crash", crashed)
+        await self.upkeep.load()
+        balances = await self.usage.balances()
+        self.ledger.load(balances, await self.budget_store.told())
+
+    def _threshold_reached(self, crossing: Crossing) -> None:
+        labels = (crossing.budget.name, str(crossing.threshold))
+        self.metrics.budget_thresholds.add(labels)
+        self.notifier.post(crossing)
+
     def _show_gauges(self) -> None:
         """Let the metrics page read what its owners know."""
         metrics, journal = self.metrics, self.journal
@@ -308,6 +353,12 @@ class _Gateway:
                 for each in self.credentials.health()
             ]
         )
+        metrics.reservations.watch(lambda: self.ledger.statistics().reservations)
+        metrics.expired_reservations.watch(lambda: self.ledger.statistics().expired)
+        metrics.ledger_drift.watch(lambda: self.upkeep.drift)
+        metrics.watch_queue(
+            "notices", lambda: self.notifier.waiting, lambda: self.notifier.shed
+        )
         metrics.watch_queue("usage_journal_bytes", lambda: journal.backlog_bytes)
         metrics.watch_queue("objects", lambda: self.objects.waiting)
         metrics.watch_queue("attempts", lambda: len(self.watches))
@@ -322,6 +373,10 @@ class _Gateway:
                 partial(getattr, tracer, "waiting"),
                 partial(getattr, tracer, "dropped"),
             )
+
+    def _replace_budgets(self, settings: config.Config) -> None:
+        self.ledger.configure(config.budgets_of(settings))
+        self.usage.rules = self.ledger.rules
 
     async def _serve(
         self,

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,16 @@ ROLES = ("admin", "member", "viewer", "service_account")
 
 _INPUT = ("input", "cache_read", "cache_write", "cache_write_1h", "audio_input")
 _OUTPUT = ("output", "reasoning", "audio_output")
+
+_WEEKDAYS = (
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
+)
 
 # A prefix shorter than this may mean another key than the one thought of.
 SHORTEST_PREFIX = 8
@@ -98,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     create.add_argument("--rpm", type=_count, help="requests per minute; 0: unlimited")
     create.add_argument("--tpm", type=_count, help="tokens per minute; 0: unlimited")
+    create.add_argument("--max-budget", metavar="USD", help="lifetime budget")
+    create.add_argument("--tags", default="", help="tags of its requests: a,b")
     create.add_argument(
         "--expires-in", type=_duration, metavar="TIME", help="such as 12h or 90d"
     )
@@ -107,11 +119,40 @@ def _parser() -> argparse.ArgumentParser:
     )
     revoke.add_argument("key", metavar="ID_OR_PREFIX", help="as listed")
 
+    budgets = commands.add_parser("budgets", help="List and raise budgets.")
+    budget_actions = budgets.add_subparsers(metavar="ACTION", required=True)
+    command(
+        budget_actions, "list", _list_budgets, "Show what budgets have spent so far."
+    )
+    more = command(
+        budget_actions,
+        "raise",
+        _raise_budget,
+        "Raise a budget for a time; a running gateway knows it in a second.",
+    )
+    more.add_argument("budget", metavar="NAME", help="as in the configuration")
+    more.add_argument("amount", metavar="AMOUNT", help="such as +20, in its unit")
+    more.add_argument(
+        "--until",
+        required=True,
+        metavar="WHEN",
+        help="2026-06-05 or friday (to their end), or 2026-06-05T18:00",
+    )
+    more.add_argument(
+        "--id", default="", help="the key, user, team, ... (default: each of them)"
+    )
+
     usage = command(commands, "usage", _usage, "Show what past requests used.")
     usage.add_argument("--limit", type=_count, default=20, help="how many (20)")
     usage.add_argument("--request-id", metavar="ID", help="one request, in detail")
     usage.add_argument("--json", action="store_true", help="one JSON object a line")
     actions = usage.add_subparsers(metavar="ACTION")
+    command(
+        actions,
+        "audit",
+        _audit_usage,
+        "Compare what budgets have spent with the records.",
+    )
     rerate = command(
         actions,
         "rerate",
@@ -218,6 +259,7 @@ def _show_prices(prices: list[tuple[str, Price]], *, as_json: bool) -> None:
 def _create_key(args: argparse.Namespace) -> int:
     import time
 
+    from gandalf.domain.budgets import TAG, Unit, parse_amount, tag_values
     from gandalf.domain.identity import Role
     from gandalf.domain.ids import new_id
     from gandalf.domain.keys import StoredKey, hash_key, new_key, shown_prefix
@@ -228,6 +270,15 @@ def _create_key(args: argparse.Namespace) -> int:
     if args.models and not models:
         # Not the same as naming none, which would allow all.
         return _fail("--models names no model", MISUSED)
+    tags = tuple(filter(None, (tag.strip() for tag in args.tags.split(","))))
+    if wrong := [tag for tag in tags if not TAG.fullmatch(tag)]:
+        return _fail(f"not a tag: {wrong[0]!r}", MISUSED)
+    try:
+        most = (
+            None if args.max_budget is None else parse_amount(args.max_budget, Unit.USD)
+        )
+    except ValueError as error:
+        return _fail(f"--max-budget: {error}", MISUSED)
     key = StoredKey(
         key_id=new_id(),
         key_hash=hash_key(secret.reveal().encode()),
@@ -238,6 +289,8 @@ def _create_key(args: argparse.Namespace) -> int:
         allowed_models=models,
         rpm_limit=args.rpm,
         tpm_limit=args.tpm,
+        max_budget_nanousd=most,
+        tags=tag_values(tags),
         expires_at=None if args.expires_in is None else now + args.expires_in,
         created_at=now,
     )
@@ -346,6 +399,124 @@ def _rerate(args: argparse.Namespace) -> int:
         return OK
 
     return _with_database(args, run, reading=not args.apply)
+
+
+def _audit_usage(args: argparse.Namespace) -> int:
+    from gandalf.storage.usage import UsageTable
+
+    async def audit(database: Database) -> int:
+        found = await UsageTable(database).audit()
+        if not found:
+            print("every balance is the sum of its records")
+            return OK
+        names = "BALANCE SUBJECT WINDOW SPENT RECORDS FIRST_ROW"
+        rows = [
+            [
+                one.rule,
+                one.subject or "-",
+                _time(one.window_start),
+                str(one.spent),
+                str(one.total),
+                one.first_row or "-",
+            ]
+            for one in found
+        ]
+        _print_table(names.split(), rows)
+        return FAILED
+
+    return _with_database(args, audit, reading=True)
+
+
+def _raise_budget(args: argparse.Namespace) -> int:
+    import time
+
+    from gandalf.config import ConfigError, budgets_of, load
+    from gandalf.domain.budgets import Raise, format_amount, parse_amount
+    from gandalf.domain.ids import new_id
+    from gandalf.storage.budgets import BudgetStore
+
+    try:
+        budgets = budgets_of(load(args.config, os.environ))
+    except ConfigError as error:
+        return _fail(str(error), MISUSED)
+    found = next((budget for budget in budgets if budget.name == args.budget), None)
+    if found is None:
+        known = ", ".join(budget.name for budget in budgets) or "none"
+        return _fail(f"there is no budget {args.budget!r}; configured: {known}")
+    unit, now = found.rule.unit, time.time()
+    try:
+        amount = parse_amount(args.amount.removeprefix("+"), unit)
+        until = _end_of(args.until, found.rule.period.zone)
+    except ValueError as error:
+        return _fail(str(error), MISUSED)
+    if until <= now or amount == 0:
+        return _fail("a raise needs an amount, and an end that is to come", MISUSED)
+    one = Raise(new_id(), found.name, args.id, amount, until)
+
+    async def add(database: Database) -> int:
+        await BudgetStore(database).add_raise(one, now)
+        end = found.rule.period.local_time(until)
+        print(f"{found.name} has {format_amount(amount, unit)} more until {end}")
+        return OK
+
+    return _with_database(args, add, new=True)
+
+
+def _end_of(text: str, zone: tzinfo) -> int:
+    """Return the Unix time that a raise until ``text`` ends at.
+
+    A date, or the name of the next such day of the week, means its end.
+
+    Raises:
+        ValueError: It is neither of these nor an ISO 8601 time.
+    """
+    today = datetime.now(zone).date()
+    if text.lower() in _WEEKDAYS:
+        ahead = (_WEEKDAYS.index(text.lower()) - today.weekday()) % 7
+        day = today + timedelta(ahead)
+    elif len(text) == len("2026-06-05"):
+        day = date.fromisoformat(text)
+    else:
+        at = datetime.fromisoformat(text)
+        return int((at if at.tzinfo else at.replace(tzinfo=zone)).timestamp())
+    following = day + timedelta(1)
+    midnight = datetime(following.year, following.month, following.day, tzinfo=zone)
+    return int(midnight.timestamp())
+
+
+def _list_budgets(args: argparse.Namespace) -> int:
+    import time
+
+    from gandalf.config import ConfigError, budgets_of, load
+    from gandalf.domain.budgets import format_amount
+    from gandalf.storage.budgets import BudgetStore
+    from gandalf.storage.usage import UsageTable
+
+    try:
+        budgets = budgets_of(load(args.config, os.environ))
+    except ConfigError as error:
+        return _fail(str(error), MISUSED)
+
+    async def show(database: Database) -> int:
+        from gandalf.actors.ledger import Ledger
+
+        ledger = Ledger(budgets)
+        ledger.set_raises(await BudgetStore(database).raises(int(time.time())))
+        ledger.load(await UsageTable(database).balances())
+        rows = [
+            [
+                state.budget.name,
+                state.subject or "-",
+                format_amount(state.spent, state.budget.rule.unit),
+                format_amount(state.limit, state.budget.rule.unit),
+                state.budget.rule.period.name,
+            ]
+            for state in ledger.all_states()
+        ]
+        _print_table(["BUDGET", "SUBJECT", "SPENT", "LIMIT", "WINDOW"], rows)
+        return OK
+
+    return _with_database(args, show, reading=True)
 
 
 def _show_records(records: list[dict[str, Any]], *, as_json: bool) -> None:

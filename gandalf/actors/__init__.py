@@ -4,6 +4,10 @@ supervisor     starts actors in order, stops them in the reverse order
 usage_journal  every finished request, from a file into the database
 key_table      client keys in memory, fresh within a second
 limiter        requests and tokens a minute, by key
+ledger         budgets: what they have left, reserved before and settled afterwards
+accounts       one subject's sums under one rule, for the ledger
+ledger_upkeep  raises made elsewhere, expiry, and the hourly audit
+notifier       tells of thresholds that budgets have reached
 routes         aliases and the targets behind them
 credentials    clouds' tokens and keys, fetched ahead of time
 object_table   whose the files, batches and responses at the upstreams are

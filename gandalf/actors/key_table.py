@@ -19,6 +19,8 @@ from typing import Protocol
 import trio
 
 from gandalf.config import Config
+from gandalf.config.budgets import max_budget_of
+from gandalf.domain.budgets import tag_values
 from gandalf.domain.errors import Overloaded, PermissionDenied, Unauthenticated
 from gandalf.domain.identity import Identity, Role
 from gandalf.domain.keys import (
@@ -244,6 +246,10 @@ def _configured_keys(config: Config, tenants: Tenants) -> dict[str, Identity]:
                 role=key.role,
                 allowed_models=key.allowed_models,
                 limits=limits(key.rpm_limit, key.tpm_limit),
+                team_id=key.team_id,
+                user_id=key.user_id,
+                max_budget_nanousd=max_budget_of(key.max_budget),
+                tags=tag_values(key.tags),
             )
         )
         for key in config.keys

@@ -122,6 +122,7 @@ def build_routes(config: Config) -> dict[str, Route]:
             enabled,
             strict=route.strict,
             fallback_on=route.fallback_on,
+            reserve_output_tokens=route.reserve_output_tokens,
         )
         for route in config.routes
     }
@@ -187,10 +188,12 @@ def _route(
     *,
     strict: bool = False,
     fallback_on: tuple[str, ...] = (),
+    reserve_output_tokens: int | None = None,
 ) -> Route:
     route = Route(
         strict=strict,
         fallback_on=fallback_on,
+        reserve_output_tokens=reserve_output_tokens,
         alias=alias,
         targets=tuple(sorted(targets, key=lambda target: target.priority)),
         cache_ttl=float(cache_ttl_s) if cache_ttl_s else None,

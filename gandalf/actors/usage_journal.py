@@ -1,4 +1,7 @@
-"""The usage journal: every finished request, kept from the moment it is finished.
+"""The usage journal: every request, kept from before it is sent to an upstream.
+
+A request leaves a line when it is opened and a record when it is finished. What has the
+one and not the other at a start was in flight when the process died.
 
 ``flush`` puts the records of a turn of the loop into a file before their answers' last
 bytes leave, so a process that is killed loses nothing that was answered. ``run`` loads
@@ -23,8 +26,9 @@ from typing import Protocol
 
 import trio
 
+from gandalf.domain.budgets import Tracked
 from gandalf.domain.errors import JournalFull, ShuttingDown
-from gandalf.domain.usage import UsageRecord
+from gandalf.domain.usage import OpenedRequest, UsageRecord
 from gandalf.storage.errors import JournalUnreadable, StorageError
 from gandalf.storage.journal import (
     MAX_RECORD_BYTES,
@@ -32,6 +36,10 @@ from gandalf.storage.journal import (
     Segment,
     Span,
     encode,
+    encode_opened,
+    is_opened,
+    parse,
+    read,
 )
 
 log = logging.getLogger("gandalf.usage")
@@ -57,8 +65,15 @@ class Ingested(Protocol):
 class UsageStore(Protocol):
     """Where records end up. Implemented by ``gandalf.storage.usage``."""
 
+    async def track(self) -> Tracked | None:
+        """Sum up by the present rules; None if that is so already."""
+
     async def ingest(self, span: Span) -> Ingested:
         """Insert the records in ``span``, all or none, each at most once ever."""
+
+
+OnTracked = Callable[[Tracked, list[UsageRecord]], object]
+"""Takes the sums of new rules, and the records that are not in them yet."""
 
 
 class UsageJournal:
@@ -70,6 +85,7 @@ class UsageJournal:
         directory: Where the segments are.
         store: Where records end up.
         flush_every: Seconds between two loads.
+        on_tracked: Called when the store has begun to sum up by other rules.
 
     Raises:
         JournalInUse: Another gateway has the directory.
@@ -84,11 +100,13 @@ class UsageJournal:
         store: UsageStore,
         *,
         flush_every: float = 0.2,
+        on_tracked: OnTracked | None = None,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self._directory = directory
         self._store = store
         self._flush_every = flush_every
+        self._on_tracked = on_tracked
         self._clock = clock
         # Full or found at the start, to be loaded and deleted. Oldest first.
         self._past: deque[Segment] = deque(directory.open())
@@ -100,6 +118,8 @@ class UsageJournal:
         self._reserved = 0
         # Of records that were written and are not in the file yet.
         self._lines: list[bytes] = []
+        # Of these lines, those of opened requests.
+        self._unreserved = 0
         # How many may be reserved without another look. The room was for so many when
         # it was last looked at, and each record since has taken one's at the most.
         self._sure = 0
@@ -158,21 +178,57 @@ class UsageJournal:
         self._lines.append(encode(record))
         self.written += 1
 
+    def open(self, opened: OpenedRequest) -> None:
+        """Take the line of a request that is about to be sent to an upstream.
+
+        It is in the file after ``flush``, which must come before the request is sent.
+        May be called again for the same request; the last line counts.
+
+        Raises:
+            JournalFull: There is no room for it.
+            ShuttingDown: The journal is closed.
+        """
+        # It takes room that nobody has reserved.
+        if self._reserved >= self._sure:
+            self._look_for_room()
+        self._sure -= 1
+        self._lines.append(encode_opened(opened))
+        self._unreserved += 1
+
     def flush(self) -> None:
         """Have in the file all that was written. Never waits, never fails."""
         if not self._lines:
             return
         lines, self._lines = self._lines, []
-        self._sure -= len(lines)
+        records = len(lines) - self._unreserved
+        self._unreserved = 0
+        self._sure -= records
         if self._append_at_once(b"".join(lines)):
-            self._reserved -= len(lines)
+            self._reserved -= records
             return
         for line in lines:
             if not self._refused_lines and self._append(line):
-                self._reserved -= 1
+                self._reserved -= not is_opened(line)
             else:
                 self._refused_lines.append(line)
                 self._sure = 0
+
+    async def replay(self) -> None:
+        """Load what earlier runs have left. To be called before the first request.
+
+        Raises:
+            StorageError: The store could not be written to.
+        """
+        await self._store.track()
+        for segment in list(self._past):
+            while segment.consumed < segment.written:
+                try:
+                    ingested = await self._store.ingest(segment.span())
+                except JournalUnreadable as error:
+                    self._leave(segment, error)
+                    break
+                self._note_loaded(segment, ingested)
+        await self._delete_loaded()
 
     async def run(self) -> None:
         """Load what is in the journal until it is closed and nothing is left."""
@@ -265,8 +321,8 @@ class UsageJournal:
         if len(self._open) > 1:
             self._past.append(self._open.popleft())
         while self._refused_lines and self._append(self._refused_lines[0]):
-            self._refused_lines.popleft()
-            self._reserved -= 1
+            line = self._refused_lines.popleft()
+            self._reserved -= not is_opened(line)
 
     # Loading.
 
@@ -282,13 +338,14 @@ class UsageJournal:
         """
         self.flush()
         await self._keep_room()
+        if not await self._track():
+            return False
         for segment, until in [(s, s.written) for s in self._segments()]:
             while segment.consumed < until:
                 try:
                     ingested = await self._store.ingest(segment.span())
                 except JournalUnreadable as error:
-                    log.error("left as it is, and not loaded: %s", error)
-                    self._past = deque(s for s in self._past if s is not segment)
+                    self._leave(segment, error)
                     break
                 except Exception as error:  # noqa: BLE001 - a bug must not cost records
                     await self._note_away(error)
@@ -297,6 +354,37 @@ class UsageJournal:
                 await self._keep_room()
             await self._delete_loaded()
         return True
+
+    async def _track(self) -> bool:
+        """Have the store sum up by the present rules; return whether it does.
+
+        Here, between two loads, the records that are in the store are those that are
+        not in the journal.
+        """
+        try:
+            tracked = await self._store.track()
+        except Exception as error:  # noqa: BLE001 - a bug must not cost records
+            await self._note_away(error)
+            return False
+        if tracked is not None and self._on_tracked is not None:
+            self._on_tracked(tracked, self._unloaded())
+        return True
+
+    def _unloaded(self) -> list[UsageRecord]:
+        """Return the records that are not in the store. Reads what is not loaded."""
+        records: list[UsageRecord] = []
+        for segment in self._segments():
+            start = segment.consumed
+            while start < segment.written:
+                batch = read(segment.span(start))
+                records += (entry.record for entry in batch.entries)
+                start = batch.end
+        waiting = b"".join((*self._refused_lines, *self._lines))
+        return records + [entry.record for entry in parse(waiting)[0]]
+
+    def _leave(self, segment: Segment, error: JournalUnreadable) -> None:
+        log.error("left as it is, and not loaded: %s", error)
+        self._past = deque(s for s in self._past if s is not segment)
 
     def _is_empty(self) -> bool:
         return not (self._refused_lines or self._lines) and all(
@@ -350,7 +438,8 @@ class UsageJournal:
         self.flush()
         if self._refused_lines:
             log.critical("%d usage records are lost", len(self._refused_lines))
-        if self._reserved > len(self._refused_lines):
+        refused = sum(not is_opened(line) for line in self._refused_lines)
+        if self._reserved > refused:
             # Somebody may yet write. The files stay open, and are replayed.
             return
         self._sure = 0

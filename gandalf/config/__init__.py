@@ -7,6 +7,7 @@ scalars    from a setting's text to its value
 check      what one field alone cannot tell: names, references, addresses
 check_hosting  the same of a provider's cloud
 check_prices  the same of prices
+budgets    the budgets of a configuration, as the ledger takes them
 hostings   which dialect can be had at which cloud, and how to prove oneself there
 presets    the addresses of well-known vendors
 problems   what is wrong, and where
@@ -15,12 +16,14 @@ merge      managed objects put into the file's configuration
 reference  docs/configuration.md, made from ``settings``
 """
 
+from gandalf.config.budgets import budgets_of
 from gandalf.config.check import split_address
 from gandalf.config.hostings import auth_type, hosting_of, provider_type
 from gandalf.config.load import load, load_database
 from gandalf.config.problems import ConfigError, Problem
 from gandalf.config.settings import (
     Auth,
+    Budget,
     Cache,
     CircuitBreaker,
     Config,
@@ -31,6 +34,7 @@ from gandalf.config.settings import (
     Metrics,
     ModelInfo,
     ModelPrice,
+    Notifications,
     Prices,
     Provider,
     ProviderAuth,
@@ -45,10 +49,12 @@ from gandalf.config.settings import (
     Tls,
     Tracing,
     Usage,
+    Webhook,
 )
 
 __all__ = [
     "Auth",
+    "Budget",
     "Cache",
     "CircuitBreaker",
     "Config",
@@ -60,6 +66,7 @@ __all__ = [
     "Metrics",
     "ModelInfo",
     "ModelPrice",
+    "Notifications",
     "Prices",
     "Problem",
     "Provider",
@@ -75,7 +82,9 @@ __all__ = [
     "Tls",
     "Tracing",
     "Usage",
+    "Webhook",
     "auth_type",
+    "budgets_of",
     "hosting_of",
     "load",
     "load_database",

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from gandalf.config.budgets import check_budgets
 from gandalf.config.check_hosting import Complain, HostingChecker, fault_of_url
 from gandalf.config.check_prices import check_prices
 from gandalf.config.hostings import TYPES, hosting_of, provider_type
@@ -61,6 +62,8 @@ class Checker:
         self._keys(config)
         names = {provider.name for provider in config.providers}
         check_prices(config.prices, names, self._complain, self._broken)
+        check_budgets(config, self._complain)
+        self._unique("budgets", "name", [b.name for b in config.budgets])
         self._unique("providers", "name", [p.name for p in config.providers])
         self._unique("routes", "model_alias", [r.model_alias for r in config.routes])
         self._unique("keys", "name", [k.name for k in config.keys])

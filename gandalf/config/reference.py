@@ -130,7 +130,7 @@ def _default(field: inspect.Field) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, tuple):
-        return "`[]`"
+        return f"`{list(value)}`"
     if isinstance(value, float):
         return f"`{value:g}`"
     return f"`{value}`" if value != "" else "empty"

@@ -38,6 +38,7 @@ PerUnit = Annotated[int, Meta(ge=0, le=MAX_USD * 10**12, extra=_USD)]
 """Written in USD for one unit, held in pico-USD."""
 SizeBytes = Annotated[int, Meta(ge=1, extra=_BYTES)]
 Priority = Annotated[int, Meta(ge=0)]
+Percent = Annotated[int, Meta(ge=1, le=1000)]
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
@@ -489,6 +490,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """How targets are ordered: by priority, by weight within one priority."""
     cache_ttl_s: Count = 0
     """Seconds an answer is kept. 0 means ``cache.default_ttl``."""
+    reserve_output_tokens: PositiveCount | None = None
+    """Output tokens to reserve in budgets for a request that does not limit its own.
+    ``null``: the model's output limit, or 4096 if that is not known."""
     strict: bool = False
     """Refuse a request rather than drop or approximate any of it for a target that
     speaks another dialect. The request header ``x-gandalf-strict`` overrides it."""
@@ -517,6 +521,63 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """Requests per minute. ``null``: the default; 0: unlimited."""
     tpm_limit: Count | None = None
     """Tokens per minute. ``null``: the default; 0: unlimited."""
+    team_id: str | None = None
+    """The team that the key's usage is accounted to."""
+    user_id: str | None = None
+    """The user that the key's usage is accounted to."""
+    max_budget: str | None = None
+    """Lifetime budget of the key in USD, exactly: ``12.50``. ``null``: none."""
+    tags: tuple[str, ...] = ()
+    """Tags of each of the key's requests, beside those of ``x-gandalf-tags``."""
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit on what a scope may spend in a window. See docs/money.md."""
+
+    name: str
+    """Unique; named in refusals, notifications and metrics."""
+    scope: Literal[
+        "key", "user", "team", "organization", "alias", "provider", "tag", "global"
+    ]
+    """What the budget limits. ``alias`` is the model name that clients ask for;
+    ``global`` is everything."""
+    id: str = ""
+    """The one key, user, team, ... that it is for. Empty: each has a budget of its
+    own."""
+    limit: str
+    """Amount in ``unit``; USD may have up to 9 decimals and are exact."""
+    unit: Literal["usd", "tokens", "requests"] = "usd"
+    """What is counted."""
+    window: str = "month"
+    """``lifetime``, ``hour``, ``day``, ``week`` (from Monday), ``month``, or N rolling
+    days: ``7d``."""
+    time_zone: str = "UTC"
+    """Time zone in which windows begin, by its name in the IANA database:
+    ``Europe/Berlin``."""
+    hard: bool = True
+    """Whether requests that do not fit are refused. Otherwise the budget only
+    notifies."""
+    thresholds: tuple[Percent, ...] = (50, 80, 100)
+    """Percent of the limit at which to notify, once in a window."""
+
+
+class Webhook(msgspec.Struct, frozen=True, kw_only=True):
+    """A URL that notifications are sent to, as JSON."""
+
+    url: str
+    """Where to: ``https://...``."""
+    secret: Secret | None = None
+    """Key of the HMAC-SHA256 signature in ``x-gandalf-signature``. ``null``: the
+    notifications are not signed."""
+    timeout: PositiveSeconds = 10.0
+    """How long one attempt may take. There are up to 6, with growing pauses."""
+
+
+class Notifications(msgspec.Struct, frozen=True, kw_only=True):
+    """Where reached thresholds of budgets are told, beside log and metrics."""
+
+    webhooks: tuple[Webhook, ...] = ()
+    """Each gets every notification."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -535,3 +596,5 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     providers: tuple[Provider, ...] = ()
     routes: tuple[Route, ...] = ()
     keys: tuple[Key, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    notifications: Notifications = Notifications()

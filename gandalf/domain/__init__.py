@@ -6,6 +6,8 @@ keys        what an API key looks like, and what is kept of it
 routing     aliases, routes and the targets behind them
 prices      unit prices, and the rating that a record keeps
 usage       tokens by class, attempts, and the record kept of every request
+budgets     what a budget limits, and by which sums; windows: by which calendar
+charges     what a usage record adds to which sums
 model       what is known of a model
 objects     what upstreams keep for clients: files, batches, responses
 ids         unique names of requests, which tell their time

@@ -12,6 +12,8 @@
     |-- UnsupportedEncoding     415  carries the content codings that are accepted
     |-- HeadersTooLarge         431
     |-- RateLimited             429  carries retry_after
+    |-- BudgetExceeded          429  names the budget, what is left, when it renews
+    |-- PriceUnknown            403  a budget applies, and the cost cannot be bounded
     |-- Overloaded              503  shed for load, for a full journal, for a lost store
     |   `-- ShuttingDown        503
     `-- UpstreamError           502  carries the upstream's own status, if it had one
@@ -33,6 +35,7 @@ from __future__ import annotations
 import enum
 from typing import ClassVar
 
+from gandalf.domain.budgets import Budget, format_amount
 from gandalf.domain.identity import Identity
 
 
@@ -281,6 +284,62 @@ class RateLimited(GatewayError):
         super().__init__(f"{limit} limit reached; retry in {retry_after:.1f}s")
         self.limit = limit
         self.retry_after = retry_after
+
+
+class BudgetExceeded(GatewayError):
+    """A hard budget has no room for the request.
+
+    Args:
+        budget: The budget.
+        subject: Whose account of it; empty for the global scope.
+        needed: What the request may use at the most, in the budget's unit.
+        limit: The limit, temporary raises included.
+        left: What is neither spent nor reserved.
+        renews_at: Unix time from which the request fits, if nothing else is spent.
+            None if it never does.
+        retry_after: Seconds after which trying again can help.
+    """
+
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+
+    def __init__(
+        self,
+        *,
+        budget: Budget,
+        subject: str,
+        needed: int,
+        limit: int,
+        left: int,
+        renews_at: int | None,
+        retry_after: float | None,
+    ) -> None:
+        unit = budget.rule.unit
+        scope = str(budget.rule.scope) + (f" {subject!r}" if subject else "")
+        message = (
+            f"the budget {budget.name!r} ({scope}) is exhausted:"
+            f" {format_amount(left, unit)} of {format_amount(limit, unit)} left,"
+            f" and the request may use up to {format_amount(needed, unit)}"
+        )
+        if needed > limit:
+            message += ", more than the whole budget; it can never be served"
+        elif renews_at is not None:
+            message += f"; it renews at {budget.rule.period.local_time(renews_at)}"
+        else:
+            message += "; it does not renew by itself"
+        super().__init__(message)
+        self.budget = budget
+        self.subject = subject
+        self.retry_after = retry_after
+
+
+class PriceUnknown(GatewayError):
+    """A hard budget in USD applies to a request whose cost cannot be bounded."""
+
+    status = 403
+    type = "permission_error"
+    code = "price_unknown"
 
 
 class Overloaded(GatewayError):

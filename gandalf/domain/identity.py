@@ -70,6 +70,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Aliases this key may use, exact or as ``prefix*``. Empty means every model."""
     limits: Limits | None = None
     """The key's own limits. None means the configured defaults."""
+    max_budget_nanousd: int | None = None
+    """Lifetime budget of the key, in nano-USD. None means none."""
     expires_at: float | None = None
     """Unix time in seconds. None means never."""
     blocked: bool = False

@@ -65,6 +65,8 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     metadata: dict[str, str] = {}
     """For people and scripts; the gateway does not read it."""
+    max_budget_nanousd: int | None = None
+    """Lifetime budget in nano-USD. None means none."""
     expires_at: float | None = None
     """Unix time in seconds. None means never."""
     blocked: bool = False
@@ -89,6 +91,7 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
             limits=limits(self.rpm_limit, self.tpm_limit),
             max_concurrent=self.max_concurrent or None,
             provider_lists=(self.allowed_providers,) if self.allowed_providers else (),
+            max_budget_nanousd=self.max_budget_nanousd,
             tags=self.tags,
             expires_at=self.expires_at,
             blocked=self.blocked,

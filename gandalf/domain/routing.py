@@ -37,5 +37,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     unpriced: tuple[str, ...] = ()
     """Names of targets that are left out because their price is not known, and their
     provider's ``on_unknown_price`` is ``refuse``."""
+    reserve_output_tokens: int | None = None
+    """Output tokens to reserve for a request that does not limit its own. None: the
+    model's output limit."""
     version: str = ""
     """Changes whenever the route does, so that no stale answer is replayed."""

@@ -166,6 +166,8 @@ class EndReason(enum.StrEnum):
     REVOKED = "revoked"
     """The key was revoked, and its requests in flight were cut short."""
     INTERNAL_ERROR = "internal_error"
+    CRASHED = "crashed"
+    """The gateway's process died while the request was in flight."""
 
 
 class UsageSource(enum.StrEnum):
@@ -269,3 +271,80 @@ class UsageRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     rating: Rating | None = None
     """Unit prices of the serving target, by which its part of the cost was computed.
     None if it has none, or if nothing was spent."""
+    tags: tuple[str, ...] = ()
+    """Of the request (``x-gandalf-tags``) and of its key."""
+    charged_at: int = 0
+    """Unix time in whole seconds of the reservation: budgets are charged in the windows
+    of this instant. 0: nothing is charged, for no upstream has worked on it."""
+    charged_nanousd: int = 0
+    """What budgets are charged, nano-USD: the cost, or where that is not known, what
+    was reserved."""
+
+
+class OpenedRequest(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A request that is about to be sent to an upstream.
+
+    It is in the journal before the request leaves. If the process dies before the
+    usage record is written, the record is made from this.
+    """
+
+    request_id: str
+    client_request_id: str
+    charged_at: int
+    """Unix time in whole seconds of the reservation."""
+    operation: str
+    dialect: str
+    key_id: str
+    org_id: str
+    team_id: str | None
+    user_id: str | None
+    alias: str
+    provider: str
+    """Of the first target."""
+    model: str
+    """Of the first target, as its provider calls it."""
+    stream: bool
+    tags: tuple[str, ...]
+    input_tokens: int
+    """Estimate of the prompt."""
+    output_tokens: int
+    """Upper bound of the answer, or as much as a stream has reserved."""
+    cost_nanousd: int | None
+    """What is reserved. None: no budget applies, so it was not computed."""
+
+    def crashed(self, cost_nanousd: int | None) -> UsageRecord:
+        """Return the record of the request after a crash: settled at its reservation.
+
+        Args:
+            cost_nanousd: What is charged; None if it is not known.
+        """
+        return UsageRecord(
+            request_id=self.request_id,
+            client_request_id=self.client_request_id,
+            received_at=float(self.charged_at),
+            operation=self.operation,
+            dialect=self.dialect,
+            key_id=self.key_id,
+            org_id=self.org_id,
+            team_id=self.team_id,
+            user_id=self.user_id,
+            alias=self.alias,
+            provider=self.provider,
+            model=self.model,
+            stream=self.stream,
+            status=500,
+            end_reason=EndReason.CRASHED,
+            error_code=EndReason.CRASHED.value,
+            cache="bypass",
+            tokens=TokenUsage(input=self.input_tokens, output=self.output_tokens),
+            usage_source=UsageSource.ESTIMATED,
+            estimated_tokens=self.input_tokens,
+            latency=0.0,
+            ttft=None,
+            overhead=0.0,
+            attempts=(),
+            cost_nanousd=cost_nanousd,
+            tags=self.tags,
+            charged_at=self.charged_at,
+            charged_nanousd=cost_nanousd or 0,
+        )

@@ -49,13 +49,20 @@ class Outbox(trio.abc.Instrument):
         if len(self._senders) >= AT_ONCE:
             self.flush()
 
-    def flush(self) -> None:
-        """Send now what was to be sent at the end of the turn."""
+    def prepare(self) -> None:
+        """Do now what must come before anything is sent.
+
+        For those who send something at once.
+        """
         for prepare in self._first:
             try:
                 prepare()
             except Exception:
                 log.exception("what comes before sending has failed")
+
+    def flush(self) -> None:
+        """Send now what was to be sent at the end of the turn."""
+        self.prepare()
         if self._senders:
             senders, self._senders = self._senders, []
             for sender in senders:

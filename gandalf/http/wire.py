@@ -78,6 +78,7 @@ class Wire(Readable, trio.abc.Stream):
             return len(data)
 
     async def send_all(self, data: Buffer) -> None:
+        self._outbox.prepare()  # The line of the request must be in the journal.
         sent = self.try_send(data)
         if self.unasked:
             # Of what has come TLS may make nothing, and whoever reads would wait.

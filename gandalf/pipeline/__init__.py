@@ -11,6 +11,7 @@ rate_limit      whether they may now
 cache_lookup    whether it was answered before
 select_targets  where it may go, in which order
 locate          where it must go, if it is about an object that an upstream keeps
+reserve         whether budgets have room for it; bounds: the most that it may use
 dispatch        retries and failover, until one target answers
 
 What they work on, and with:
@@ -21,6 +22,7 @@ stage           the shape of a stage, and the loop that runs them
 attempt         one send to one target
 failure_policy  what its failure means for the client, the next target, the breaker
 retry_after     how long an upstream asks to wait
+meter           the estimate of what a stream has delivered
 stream_body     a streamed answer on its way to the client
 passthrough     a request to one of OpenAI's other endpoints; uploads: form data
 drains          who may run on after their client has left

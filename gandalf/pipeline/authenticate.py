@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from gandalf.domain.errors import PermissionDenied, Unauthenticated
+from gandalf.domain.budgets import MAX_TAGS, TAG, tag_names
+from gandalf.domain.errors import BadRequest, PermissionDenied, Unauthenticated
 from gandalf.domain.identity import Identity
 from gandalf.pipeline.exchange import Exchange, Reply
 from gandalf.providers.base import Headers
+
+TAGS_HEADER = b"x-gandalf-tags"
+"""Where a request has tags, separated by commas."""
 
 # As nearly every client writes it: nothing to strip, and one key at the most.
 _usual = re.compile(rb"Bearer ([^ \t,]+)").fullmatch
@@ -39,13 +43,41 @@ class Authenticate:
         else:
             token = bearer_token(exchange.headers)
         try:
-            exchange.identity = self._keys.authenticate(token)
+            identity = self._keys.authenticate(token)
         except (PermissionDenied, Unauthenticated) as refused:
             # A revoked or expired key: its record names who still uses it. No later
             # stage runs.
             exchange.identity = refused.identity
             raise
+        exchange.identity = identity
+        given = exchange.headers.get(TAGS_HEADER)
+        if given is not None or identity.tags:
+            exchange.tags = tags(given or b"", identity)
         return None
+
+
+def tags(field: bytes, identity: Identity) -> tuple[str, ...]:
+    """Return the tags of a request: those of its key, then those of ``field``.
+
+    Raises:
+        BadRequest: One of them is not a tag, or there are too many.
+    """
+    given = [one.strip() for one in field.decode("latin-1").split(",")]
+    for tag in filter(None, given):
+        if not TAG.fullmatch(tag):
+            raise BadRequest(
+                f"{TAGS_HEADER.decode()}: a tag is up to 64 letters, digits and any of"
+                f" . _ : / = @ + -, not {tag[:100]!r}",
+                param=TAGS_HEADER.decode(),
+            )
+    own = tag_names(identity.tags)
+    found = tuple(dict.fromkeys((*own, *filter(None, given))))
+    if len(found) > MAX_TAGS:
+        raise BadRequest(
+            f"a request has at most {MAX_TAGS} tags, those of its key included",
+            param=TAGS_HEADER.decode(),
+        )
+    return found
 
 
 def bearer_token(headers: Headers) -> bytes:

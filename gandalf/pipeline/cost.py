@@ -33,15 +33,5 @@ def cost_of(
     return cost, rating
 
 
-def spent_by(exchange: Exchange) -> TokenUsage | None:
-    """Return the usage to charge: as reported, else as estimated.
-
-    None: no upstream has worked on the answer.
-    """
-    if exchange.usage is not None or not exchange.upstream_worked:
-        return exchange.usage
-    return TokenUsage(input=exchange.estimated_tokens)
-
-
 def _sum(one: int | None, more: int | None) -> int | None:
     return None if one is None or more is None else one + more

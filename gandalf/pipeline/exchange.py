@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+import msgspec
 import trio
 
 from gandalf.actors.response_cache import Capture
@@ -13,11 +14,16 @@ from gandalf.domain.errors import GatewayError
 from gandalf.domain.identity import Identity, Limits
 from gandalf.domain.routing import Route, Target
 from gandalf.domain.usage import Attempt, EndReason, TokenUsage
+from gandalf.pipeline.bounds import Bound
 from gandalf.pipeline.drains import Drains
 from gandalf.pipeline.endpoint import Endpoint
+from gandalf.pipeline.meter import StreamMeter
 from gandalf.pricing.price import Price
 from gandalf.providers.base import Headers, Upload
 from gandalf.telemetry.spans import Trace
+
+# Members of an enum are looked up by a function; this one is asked for at each request.
+_COMPLETE = EndReason.COMPLETE
 
 
 class Served(Protocol):
@@ -104,9 +110,11 @@ class Exchange:
         "approximated",
         "attempts",
         "body",
+        "budgets_version",
         "cache",
         "call",
         "capture",
+        "charged_at",
         "client_left",
         "client_time",
         "cut",
@@ -125,6 +133,7 @@ class Exchange:
         "id",
         "identity",
         "limits",
+        "meter",
         "on_let_go",
         "operation",
         "price",
@@ -133,12 +142,14 @@ class Exchange:
         "reply_headers",
         "reply_lines",
         "request_id",
+        "reserved",
         "route",
         "scope",
         "served",
         "served_by",
         "status",
         "stream_format",
+        "tags",
         "take_room",
         "targets",
         "trace",
@@ -193,6 +204,8 @@ class Exchange:
         self.call: Call | None = None
         # authenticate
         self.identity: Identity | None = None
+        self.tags: tuple[str, ...] = ()
+        """Of the request and of its key."""
         # rate_limit
         self.limits: Limits | None = None
         self.estimated_tokens = 0
@@ -204,6 +217,15 @@ class Exchange:
         self.route: Route | None = None
         self.targets: tuple[Target, ...] = ()
         """In the order to try them."""
+        # reserve
+        self.charged_at = 0
+        """Unix time in whole seconds by which budgets are charged; 0: not reserved."""
+        self.budgets_version = 0
+        """The ledger's version when it was asked."""
+        self.reserved: Bound | None = None
+        """What budgets hold for the request; None if none applies."""
+        self.meter: StreamMeter | None = None
+        """Counts what the client gets of a stream."""
         # dispatch, or whoever made the exchange
         self.stream_format: StreamFormat | None = None
         """None: as the client's dialect has it."""
@@ -310,11 +332,32 @@ class Exchange:
         return is_strict(self.headers, self.route)
 
     @property
-    def tokens_spent(self) -> int:
-        """What to charge: as reported, else the estimate if an upstream worked on it.
+    def spent(self) -> TokenUsage | None:
+        """Usage to charge: as reported, else estimated if an upstream worked on it.
 
-        A client that hangs up before the usage is known has still spent tokens.
+        None: nothing was spent. The estimate is the prompt and what has been delivered
+        of the answer. It also corrects a report that came before the answer broke off.
         """
-        if self.usage is not None:
-            return self.usage.total_tokens
-        return self.estimated_tokens if self.upstream_worked else 0
+        usage, meter = self.usage, self.meter
+        if usage is None:
+            if not self.upstream_worked:
+                return None
+            usage = TokenUsage(input=self._prompt_estimate)
+        elif self.end_reason is _COMPLETE:
+            return usage
+        if meter is None or meter.tokens <= usage.completion_tokens:
+            return usage
+        missing = meter.tokens - usage.completion_tokens
+        return msgspec.structs.replace(usage, output=(usage.output or 0) + missing)
+
+    @property
+    def tokens_spent(self) -> int:
+        """Tokens of ``spent``."""
+        spent = self.spent
+        return 0 if spent is None else spent.total_tokens
+
+    @property
+    def _prompt_estimate(self) -> int:
+        if self.estimated_tokens or self.call is None:
+            return self.estimated_tokens
+        return self.call.estimated_tokens

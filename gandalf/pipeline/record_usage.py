@@ -9,10 +9,11 @@ from typing import Protocol
 
 import trio
 
+from gandalf.actors.ledger import Ledger
 from gandalf.domain.errors import GatewayError, PermissionDenied, ShuttingDown
 from gandalf.domain.identity import Identity
 from gandalf.domain.usage import EndReason, TokenUsage, UsageRecord, UsageSource
-from gandalf.pipeline.cost import cost_of, spent_by
+from gandalf.pipeline.cost import cost_of
 from gandalf.pipeline.exchange import Exchange, Reply
 from gandalf.pricing.amounts import usd
 from gandalf.telemetry.redaction import redact
@@ -74,11 +75,13 @@ class RecordUsage:
         journal: Journal,
         observers: Sequence[Observer] = (),
         *,
+        ledger: Ledger | None = None,
         clock: Callable[[], float] = trio.current_time,
         unix_time: Callable[[], float] = time.time,
     ) -> None:
         self._journal = journal
         self._observers = tuple(observers)
+        self._ledger = ledger
         self._clock = clock
         self._unix_time = unix_time
         self._settled: list[tuple[Exchange, UsageRecord]] = []
@@ -94,6 +97,8 @@ class RecordUsage:
             self._journal.release()
             raise
         self._journal.write(record)
+        if exchange.charged_at and self._ledger is not None:
+            _charge(self._ledger, exchange, record)
         if record.cost_nanousd is not None and exchange.end_reason is _COMPLETE:
             # Of a stream the header section has left: only whole answers tell it.
             exchange.reply_lines += _COST % usd(record.cost_nanousd).encode()
@@ -105,9 +110,10 @@ class RecordUsage:
         Called before the last bytes of the answers leave. Many at a time are cheaper:
         each finds in the processor's caches what the one before has brought there.
         """
+        # Also of requests that are about to be sent: their lines come before them.
+        self._journal.flush()
         if not self._settled:
             return
-        self._journal.flush()
         settled, self._settled = self._settled, []
         for observe in self._observers:
             for exchange, record in settled:
@@ -121,12 +127,12 @@ class RecordUsage:
         identity = exchange.identity or _NOBODY
         call = exchange.call
         served_by = exchange.served_by
-        usage = exchange.usage
+        spent = exchange.spent
         end_reason, status, error_code = _ending(exchange)
         latency = self._clock() - exchange.received_at
         overhead = latency - exchange.upstream_time - exchange.client_time
         received_at = self._unix_time() - latency
-        cost, rating = cost_of(exchange, spent_by(exchange), received_at)
+        cost, rating = cost_of(exchange, spent, received_at)
         # By position, in the order of the fields: by name it takes three times as long.
         return UsageRecord(
             exchange.id,
@@ -146,8 +152,8 @@ class RecordUsage:
             end_reason,
             error_code,
             exchange.cache,
-            _NO_TOKENS if usage is None else usage,
-            _usage_source(exchange),
+            _NO_TOKENS if spent is None else spent,
+            _usage_source(exchange, spent),
             exchange.estimated_tokens or (0 if call is None else call.estimated_tokens),
             latency,
             exchange.ttft,
@@ -157,7 +163,31 @@ class RecordUsage:
             exchange.unread,
             cost,
             rating,
+            exchange.tags,
+            exchange.charged_at if spent is not None or cost else 0,
+            _charged(exchange, cost),
         )
+
+
+def _charged(exchange: Exchange, cost: int | None) -> int:
+    """Return what budgets are charged: the cost, or if unknown what was reserved."""
+    if cost is not None:
+        return cost
+    return 0 if exchange.reserved is None else exchange.reserved.cost_nanousd
+
+
+def _charge(ledger: Ledger, exchange: Exchange, record: UsageRecord) -> None:
+    """Settle the reservation of a request to exactly what its record says."""
+    cost = record.charged_nanousd
+    if not record.charged_at:
+        ledger.void(record.request_id)
+    elif exchange.reserved is None:
+        ledger.charge_key(record.key_id, cost)
+    else:
+        tokens = record.tokens.total_tokens
+        ledger.settle(record.request_id, cost, tokens, provider=record.provider)
+    if record.charged_at and exchange.budgets_version != ledger.version:
+        ledger.charge_later_rules(record, exchange.budgets_version)
 
 
 def _ending(exchange: Exchange) -> tuple[EndReason, int, str]:
@@ -178,7 +208,7 @@ def _words_of(error: GatewayError) -> str:
     return redact(error.detail)[:MAX_ERROR_MESSAGE]
 
 
-def _usage_source(exchange: Exchange) -> UsageSource:
-    if exchange.usage is not None:
-        return _PROVIDER
-    return UsageSource.ESTIMATED if exchange.upstream_worked else UsageSource.NONE
+def _usage_source(exchange: Exchange, spent: TokenUsage | None) -> UsageSource:
+    if spent is None:
+        return UsageSource.NONE
+    return _PROVIDER if spent is exchange.usage else UsageSource.ESTIMATED

@@ -12,6 +12,7 @@ from gandalf.dialects.unread import NOT_JSON
 from gandalf.domain.errors import GatewayError, UpstreamError, UpstreamTimeout
 from gandalf.pipeline.exchange import Exchange
 from gandalf.pipeline.failure_policy import in_band_error
+from gandalf.pipeline.meter import StreamMeter
 from gandalf.providers.base import Provider, StreamFraming, UpstreamResponse
 from gandalf.providers.watch import UpstreamBroken, Watch
 
@@ -44,6 +45,7 @@ class StreamBody:
         "_framing",
         "_held",
         "_idle",
+        "_meter",
         "_provider",
         "_response",
         "_stream",
@@ -70,6 +72,7 @@ class StreamBody:
         self._choices = call.n
         self._stream = follower
         self._first = first
+        self._meter = exchange.meter
         make = provider.stream_framing
         self._framing = make() if make is not None else None
         self._held: list[bytes] = []
@@ -184,6 +187,8 @@ class StreamBody:
             return
         if visible:
             self._held.append(visible)
+            if self._meter is not None:
+                self._count(visible, self._meter)
         if stream.failed is not None:
             self._failure = in_band_error(self._provider, stream.failed)
         elif stream.done:
@@ -202,6 +207,13 @@ class StreamBody:
             )
         else:
             self._ended = True
+
+    def _count(self, visible: bytes, meter: StreamMeter) -> None:
+        try:
+            meter.add(visible)
+        except GatewayError as refusal:
+            # No budget has room for more: the client gets what came until now.
+            self._failure = refusal
 
     def _feed_framed(self, data: bytes, framing: StreamFraming) -> bytes:
         stream = self._stream

@@ -16,7 +16,7 @@ import trio
 from gandalf import config
 from gandalf.domain.prices import NANO_PER_USD
 from gandalf.domain.usage import Attempt, EndReason, TokenUsage
-from gandalf.pipeline.cost import cost_of, spent_by
+from gandalf.pipeline.cost import cost_of
 from gandalf.pipeline.exchange import Exchange, Reply
 from gandalf.telemetry import spans
 
@@ -81,7 +81,7 @@ class Trace:
             error = "" if attempt.outcome in _NO_FAILURE else attempt.outcome
             trace.end_attempt(attempt, self._of(attempt, number, exchange), error)
         attributes = _of_exchange(exchange)
-        cost, _ = cost_of(exchange, spent_by(exchange), time.time())
+        cost, _ = cost_of(exchange, exchange.spent, time.time())
         if cost is not None:
             # Spans have no exact decimals; the record has.
             attributes["gandalf.cost_usd"] = cost / NANO_PER_USD

@@ -184,6 +184,8 @@ class Price:
                 standard one counts, as providers may fall back to that.
             media: Whether the request or its answer may hold audio or images.
         """
+        if self._flat is not None and not service_tier:
+            return self._flat.upper_bound(prompt_tokens, max_output_tokens, media=media)
         bounds = [
             rates.upper_bound(prompt_tokens, max_output_tokens, media=media)
             for tier in {"", service_tier}

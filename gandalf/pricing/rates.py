@@ -47,6 +47,13 @@ class Rates:
         self.reasoning = _first(prices.reasoning, prices.output)
         self.audio_input = _first(prices.audio_input)
         self.audio_output = _first(prices.audio_output)
+        sent = max(self.input, self.cache_write, self.cache_write_1h)
+        made = max(self.output, self.reasoning)
+        self._dearest = (sent, made)
+        self._dearest_media = (
+            max(sent, self.audio_input, _first(prices.image_input)),
+            max(made, self.audio_output, _first(prices.image_output)),
+        )
 
     def cost(self, usage: TokenUsage) -> int | None:
         """Return what ``usage`` costs in nano-USD; None if a used unit has no price."""
@@ -105,18 +112,16 @@ class Rates:
             max_output_tokens: Tokens generated, at the most, reasoning included.
             media: Whether any of them may be audio or images.
         """
-        sent = [self.input, self.cache_write, self.cache_write_1h]
-        made = [self.output, self.reasoning]
-        if media:
-            sent += [self.audio_input, _first(self.prices.image_input)]
-            made += [self.audio_output, _first(self.prices.image_output)]
-        dearest_in, dearest_out = max(sent), max(made)
-        if (dearest_in < 0 < prompt_tokens) or (dearest_out < 0 < max_output_tokens):
+        sent, made = self._dearest_media if media else self._dearest
+        if (sent < 0 < prompt_tokens) or (made < 0 < max_output_tokens):
             return None
-        pico = prompt_tokens * max(0, dearest_in) + max_output_tokens * max(
-            0, dearest_out
-        )
-        return -(-(pico + (self.prices.requests or 0)) // PICO_PER_NANO)
+        pico = self.prices.requests or 0
+        # Not max(): it takes several times as long.
+        if sent > 0:
+            pico += prompt_tokens * sent
+        if made > 0:
+            pico += max_output_tokens * made
+        return -(-pico // PICO_PER_NANO)
 
     def _pico_of_other(self, other: OtherUsage) -> int | None:
         prices = self.prices

@@ -3,8 +3,11 @@
 errors      how storage fails: now, or until somebody does something about it
 database    the SQLite file: one connection writes, a few read
 migrations  the schema, one step after the other
-journal     the segment files that finished requests are written to first
-usage       from the journal into the tables of finished requests
+journal     the segment files that requests are written to first
+usage       from the journal into the table of finished requests
+balances    what budgets' subjects have spent, in step with that table
+balance_audit  whether they are the sums of that table
+budgets     temporary raises, and the thresholds that were told of
 requests    finished requests, read for people
 rerating    costs of finished requests, computed again
 keys        client keys

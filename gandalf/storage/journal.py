@@ -1,9 +1,11 @@
-"""The files that finished requests are written to first, one line for each.
+"""The files that requests are written to first: when they are opened, and at their end.
 
 A line is ``<crc32 as 8 hex digits> <the record>\\n``. The record is an array of JSON,
 its items the fields of ``UsageRecord`` in their order; it goes into the database as it
-is. A segment is allocated in full before it is used, so that a disk that fills up later
-cannot hit a record; what is not written yet is zero bytes. Lines do not cross segments.
+is. In the line of a request that is opened, ``>`` stands in place of the blank, and the
+array has the fields of ``OpenedRequest``. A segment is allocated in full before it is
+used, so that a disk that fills up later cannot hit a record; what is not written yet is
+zero bytes. Lines do not cross segments.
 
 Whatever a crash or a loss of power leaves behind can be read: bytes that are no line
 are counted and skipped, wherever they are, and so are zeros between lines.
@@ -19,11 +21,12 @@ import os
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import trio
 
-from gandalf.domain.usage import UsageRecord
+from gandalf.domain.usage import OpenedRequest, UsageRecord
 from gandalf.storage.errors import JournalInUse, JournalUnreadable, StorageError
 
 log = logging.getLogger("gandalf.storage")
@@ -46,18 +49,16 @@ _encode = msgspec.json.Encoder().encode
 _crc32 = zlib.crc32
 
 
-Entry = tuple[str, str | None, str]
-"""A record as the database keeps it: its id, the client's id if it sent one, and all
-of it as an array of JSON."""
+class Entry(NamedTuple):
+    """A record as the journal has it."""
+
+    document: str
+    """All of it, as an array of JSON. The database keeps it so."""
+    record: UsageRecord
 
 
-class _Head(msgspec.Struct, array_like=True, gc=False):
-    # The rest is looked at as well, but only for whether it is JSON.
-    request_id: str
-    client_request_id: str
-
-
-_head_of = msgspec.json.Decoder(_Head).decode
+_record_of = msgspec.json.Decoder(UsageRecord).decode
+_opened_of = msgspec.json.Decoder(OpenedRequest).decode
 
 
 def encode(record: UsageRecord) -> bytes:
@@ -75,6 +76,31 @@ def encode(record: UsageRecord) -> bytes:
         return line
     line = _line(_shortened(record))
     return line if len(line) <= MAX_RECORD_BYTES else _line(essentials(record))
+
+
+def encode_opened(opened: OpenedRequest) -> bytes:
+    """Return the line for a request that is opened, of at most ``MAX_RECORD_BYTES``."""
+    try:
+        document = _encode(opened)
+    except UnicodeEncodeError:  # half a surrogate pair
+        document = _encode(_shortened_opened(opened))
+    line = b"%08x>%b\n" % (_crc32(document), document)
+    if len(line) <= MAX_RECORD_BYTES:
+        return line
+    document = _encode(_shortened_opened(opened))
+    return b"%08x>%b\n" % (_crc32(document), document)
+
+
+def is_opened(line: bytes) -> bool:
+    """Whether ``line`` is of a request that is opened, and not of a record."""
+    return line[8:9] == b">"
+
+
+def _shortened_opened(opened: OpenedRequest) -> OpenedRequest:
+    values = ((n, getattr(opened, n)) for n in OpenedRequest.__struct_fields__)
+    return msgspec.structs.replace(
+        opened, **{n: _plain(v, 128) for n, v in values if isinstance(v, str)}
+    )
 
 
 def _line(record: UsageRecord) -> bytes:
@@ -112,6 +138,7 @@ def essentials(record: UsageRecord) -> UsageRecord:
         tokens=msgspec.structs.replace(record.tokens, other=None, **usage),
         attempts=(),
         cost_nanousd=cost if cost is None else _sane(cost),
+        charged_nanousd=_sane(record.charged_nanousd),
     )
 
 
@@ -144,6 +171,8 @@ class Batch(msgspec.Struct, frozen=True):
     """What a span holds."""
 
     entries: list[Entry]
+    opened: list[OpenedRequest]
+    """Requests that were opened, in the order of the lines."""
     corrupt: int
     """Pieces that are no line of ours."""
     end: int
@@ -151,7 +180,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 def read(span: Span) -> Batch:
-    """Return the entries in ``span``. Blocking: called in a thread.
+    """Return what is in ``span``. Blocking: called in a thread.
 
     Raises:
         JournalUnreadable: The file is gone, or the disk cannot read it.
@@ -165,25 +194,33 @@ def read(span: Span) -> Batch:
     if not span.final:
         # Without the end of any line in it, only its last bytes can begin one.
         taken = data.rfind(b"\n") + 1 or max(1, len(data) - MAX_RECORD_BYTES)
-    lines = [
-        line for piece in data[:taken].split(b"\n") if (line := piece.strip(b"\0"))
-    ]
-    entries = [entry for line in lines if (entry := _parse(line)) is not None]
+    entries, opened, corrupt = parse(data[:taken])
     # Of a file that is shorter than it was said to be, nothing more is to come.
     end = span.end if span.final or not data else span.start + taken
-    return Batch(entries, len(lines) - len(entries), end)
+    return Batch(entries, opened, corrupt, end)
 
 
-def _parse(line: bytes) -> Entry | None:
-    document = line[9:]
-    if b"%08x " % _crc32(document) != line[:9]:
-        return None
-    try:
-        head = _head_of(document)
-    except msgspec.DecodeError:
-        log.error("a record of another version was not understood: %r", line)
-        return None
-    return head.request_id, head.client_request_id or None, document.decode()
+def parse(data: bytes) -> tuple[list[Entry], list[OpenedRequest], int]:
+    """Return the records in ``data``, the opened requests, and the number of others."""
+    entries: list[Entry] = []
+    opened: list[OpenedRequest] = []
+    corrupt = 0
+    for piece in data.split(b"\n"):
+        if not (line := piece.strip(b"\0")):
+            continue
+        try:
+            head, document = line[:9], line[9:]
+            checksum = b"%08x" % _crc32(document)
+            if head == checksum + b" ":
+                entries.append(Entry(document.decode(), _record_of(document)))
+            elif head == checksum + b">":
+                opened.append(_opened_of(document))
+            else:
+                corrupt += 1
+        except msgspec.DecodeError:
+            corrupt += 1
+            log.error("a line of another version was not understood: %r", line)
+    return entries, opened, corrupt
 
 
 class Segment:
@@ -225,10 +262,12 @@ class Segment:
         self.written = start + size
         return True
 
-    def span(self) -> Span:
-        """Return what to read next."""
-        end = min(self.written, self.consumed + BATCH_BYTES)
-        return Span(self.path, self.consumed, end, final=end == self.written)
+    def span(self, start: int | None = None) -> Span:
+        """Return what to read next, or after ``start``."""
+        if start is None:
+            start = self.consumed
+        end = min(self.written, start + BATCH_BYTES)
+        return Span(self.path, start, end, final=end == self.written)
 
     def sync(self) -> None:
         """Force what was written to the disk. Blocking."""

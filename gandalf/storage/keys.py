@@ -25,7 +25,8 @@ log = logging.getLogger("gandalf.storage")
 _COLUMNS = (
     "id, key_hash, key_prefix, name, user_id, team_id, org_id, role, allowed_models,"
     " rpm_limit, tpm_limit, max_concurrent, allowed_providers, tags, metadata,"
-    " expires_at, blocked, revoked, blocked_at, created_at, last_used_at"
+    " max_budget_nanousd, expires_at, blocked, revoked, blocked_at, created_at,"
+    " last_used_at"
 )
 
 _JSON_FIELDS = ("allowed_models", "allowed_providers", "tags", "metadata")
@@ -278,6 +279,7 @@ def _insert(connection: sqlite3.Connection, key: StoredKey) -> bool:
             _json(key.allowed_providers),
             _json(key.tags),
             _json(key.metadata),
+            key.max_budget_nanousd,
             key.expires_at,
             key.blocked,
             key.revoked,

@@ -94,6 +94,7 @@ CREATE TABLE api_keys (
     allowed_providers TEXT NOT NULL DEFAULT '[]',
     tags TEXT NOT NULL DEFAULT '{}',
     metadata TEXT NOT NULL DEFAULT '{}',
+    max_budget_nanousd INTEGER,
     expires_at REAL,
     blocked INTEGER NOT NULL DEFAULT 0,
     revoked INTEGER NOT NULL DEFAULT 0,
@@ -119,8 +120,8 @@ CREATE TRIGGER api_key_inserted AFTER INSERT ON api_keys BEGIN
 END;
 CREATE TRIGGER api_key_updated AFTER UPDATE OF
     id, key_hash, key_prefix, name, user_id, team_id, org_id, role, allowed_models,
-    rpm_limit, tpm_limit, max_concurrent, allowed_providers, tags, metadata, expires_at,
-    blocked, revoked, created_at
+    rpm_limit, tpm_limit, max_concurrent, allowed_providers, tags, metadata,
+    max_budget_nanousd, expires_at, blocked, revoked, created_at
 ON api_keys BEGIN
     UPDATE key_version SET version = version + 1;
     UPDATE api_keys SET version = (SELECT version FROM key_version)
@@ -195,12 +196,14 @@ CREATE INDEX provider_objects_by_age ON provider_objects (created_at)
 # what a column for each of its items does, and requests are written by the thousand
 # and read by hand. Some 550 bytes each, bodies never. Ids begin with the time, so rows
 # are added at the end, and the newest are there. The views say what is what; they may
-# be replaced at any time.
+# be replaced at any time. ``charged`` is what balances were charged, in
+# nano-USD: an audit names the first row whose record says otherwise.
 _REQUESTS = """
 CREATE TABLE requests (
     id TEXT NOT NULL PRIMARY KEY,
     client_id TEXT,
-    record TEXT NOT NULL
+    record TEXT NOT NULL,
+    charged INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX requests_by_client_id ON requests (client_id)
     WHERE client_id IS NOT NULL;
@@ -240,7 +243,10 @@ CREATE VIEW usage_records AS SELECT
     json_extract(record, '$[24]') AS error_message,
     json_extract(record, '$[25]') AS unread,
     json_extract(record, '$[26]') AS cost_nanousd,
-    json_extract(record, '$[27]') AS rating
+    json_extract(record, '$[27]') AS rating,
+    json_extract(record, '$[28]') AS tags,
+    json_extract(record, '$[29]') AS charged_at,
+    json_extract(record, '$[30]') AS charged_nanousd
 FROM requests;
 
 CREATE VIEW attempts AS SELECT
@@ -302,7 +308,49 @@ CREATE TRIGGER audit_log_keeps_its_rows BEFORE DELETE ON audit_log BEGIN
 END;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _OBJECTS, _REQUESTS, _CONTROL)
+# Requests that were sent to an upstream and have no record yet; what is left at a
+# start is from a crash. Balances are sums over requests: ``gandalf.storage.balances``;
+# ``archived`` is the part of a balance whose requests were deleted for their age.
+_LEDGER = """
+CREATE TABLE open_requests (
+    id TEXT NOT NULL PRIMARY KEY,
+    source TEXT NOT NULL,
+    opened TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE balance_rules (
+    rule TEXT NOT NULL PRIMARY KEY,
+    definition TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE balances (
+    rule TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    window_start INTEGER NOT NULL,
+    spent INTEGER NOT NULL,
+    archived INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (rule, subject, window_start)
+) WITHOUT ROWID;
+
+CREATE TABLE budget_raises (
+    id TEXT NOT NULL PRIMARY KEY,
+    budget TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    amount INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    created_at REAL NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE budget_notices (
+    budget TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    threshold INTEGER NOT NULL,
+    window_start INTEGER NOT NULL,
+    PRIMARY KEY (budget, subject, threshold, window_start)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _OBJECTS, _REQUESTS, _CONTROL, _LEDGER)
 
 
 def migrate(

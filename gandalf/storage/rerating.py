@@ -9,6 +9,7 @@ from functools import partial
 import msgspec
 
 from gandalf.domain.usage import UsageRecord
+from gandalf.storage import balances
 from gandalf.storage.database import Database
 
 BATCH_ROWS = 500
@@ -89,7 +90,7 @@ def _batch(
         (after, BATCH_ROWS),
     ).fetchall()
     records = [_decode(document) for (document,) in rows]
-    pairs = [(record, rate(record)) for record in records]
+    pairs = [(record, _charged(record, rate(record))) for record in records]
     if apply:
         _keep(connection, [pair for pair in pairs if pair[0] != pair[1]])
     return pairs
@@ -100,11 +101,24 @@ def _keep(
 ) -> None:
     # One statement, so that the interpreter's lock is not taken once a row.
     connection.execute(
-        "UPDATE requests SET record = changed.value ->> 1 FROM json_each(?) AS changed"
+        "UPDATE requests SET record = changed.value ->> 1,"
+        " charged = changed.value ->> 2 FROM json_each(?) AS changed"
         " WHERE requests.id = changed.value ->> 0",
         (_encode(_rows(after for _, after in changed)).decode(),),
     )
+    balances.correct(connection, balances.tracked(connection), changed)
 
 
-def _rows(records: Iterable[UsageRecord]) -> list[tuple[str, str]]:
-    return [(record.request_id, _encode(record).decode()) for record in records]
+def _charged(before: UsageRecord, after: UsageRecord) -> UsageRecord:
+    """Return ``after``, budgets charged what it costs now, if that is known."""
+    cost = after.cost_nanousd
+    if cost is None or cost == before.charged_nanousd or not before.charged_at:
+        return after
+    return msgspec.structs.replace(after, charged_nanousd=cost)
+
+
+def _rows(records: Iterable[UsageRecord]) -> list[tuple[str, str, int]]:
+    return [
+        (record.request_id, _encode(record).decode(), record.charged_nanousd)
+        for record in records
+    ]

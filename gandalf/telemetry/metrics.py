@@ -188,6 +188,27 @@ class _Series:
         self.queue_dropped = Counter(
             "gandalf_queue_dropped_total", "What a full queue let go.", ("queue",)
         )
+        self.budget_thresholds = Counter(
+            "gandalf_budget_thresholds_total",
+            "Thresholds that the spending of a budget has reached.",
+            ("budget", "threshold"),
+        )
+        self.budget_refusals = Counter(
+            "gandalf_budget_refusals_total",
+            "Requests refused and streams ended because a budget had no room.",
+            ("budget",),
+        )
+        self.reservations = Gauge(
+            "gandalf_ledger_reservations", "Reservations that are open now."
+        )
+        self.expired_reservations = Gauge(
+            "gandalf_ledger_expired_reservations",
+            "Reservations that expired and were not settled since.",
+        )
+        self.ledger_drift = Gauge(
+            "gandalf_ledger_drift",
+            "Balances less the sums of their records, at the last audit.",
+        )
         self.loop_lag = Histogram(
             "gandalf_event_loop_lag_seconds",
             "How late the event loop ran a task that was due.",

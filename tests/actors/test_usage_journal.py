@@ -76,6 +76,9 @@ class Store:
         self.loads = []
         """When it was asked."""
 
+    async def track(self):
+        await trio.lowlevel.checkpoint()
+
     async def ingest(self, span):
         self.loads.append(trio.current_time())
         await trio.sleep(self.load_time)

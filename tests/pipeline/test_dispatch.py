@@ -30,7 +30,7 @@ from gandalf.domain.errors import (
 from gandalf.domain.routing import Route
 from gandalf.domain.usage import Attempt, Billed, EndReason, TokenUsage
 from gandalf.pipeline.attempt import Sending
-from gandalf.pipeline.cost import cost_of, spent_by
+from gandalf.pipeline.cost import cost_of
 from gandalf.pipeline.dispatch import LARGE_BODY, Dispatch
 from gandalf.pipeline.stage import Pipeline
 from gandalf.pricing.table import PriceTable
@@ -1027,7 +1027,7 @@ def prices():
 
 
 def cost(exchange):
-    return cost_of(exchange, spent_by(exchange), 0.0)[0]
+    return cost_of(exchange, exchange.spent, 0.0)[0]
 
 
 async def test_the_target_that_served_says_what_the_answer_costs(world):

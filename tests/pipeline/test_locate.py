@@ -17,7 +17,7 @@ from gandalf.domain.errors import (
 from gandalf.domain.identity import Limits
 from gandalf.domain.objects import ProviderObject, SeenObject
 from gandalf.domain.usage import Attempt, TokenUsage
-from gandalf.pipeline.cost import cost_of, spent_by
+from gandalf.pipeline.cost import cost_of
 from gandalf.pipeline.exchange import Exchange
 from gandalf.pipeline.locate import Locate
 from gandalf.pipeline.passthrough import read_passthrough
@@ -339,7 +339,7 @@ async def test_a_batch_costs_once_however_often_it_is_looked_at(objects, routes)
         exchange.price = a_price(input=1_000, cache_read=1_000, output=1_000)
         await enter(stage, exchange)
         answered(stage, exchange, body)
-        costs.append(cost_of(exchange, spent_by(exchange), 0.0)[0])
+        costs.append(cost_of(exchange, exchange.spent, 0.0)[0])
 
     assert costs == [48, 0, 0]
 

@@ -236,7 +236,7 @@ async def test_work_that_was_never_accounted_for_is_an_estimate_and_not_zero():
     )
 
     assert record.usage_source is UsageSource.ESTIMATED
-    assert record.tokens == TokenUsage()
+    assert record.tokens == TokenUsage(input=40)
     assert record.estimated_tokens == 40
 
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import msgspec
-
 from gandalf.domain.usage import (
     Attempt,
     EndReason,
@@ -74,13 +72,11 @@ def ids(records) -> list[str]:
 
 def entries_of(records) -> list[Entry]:
     """Return what the journal makes of ``records``."""
-    lines = [journal.encode(record).removesuffix(b"\n") for record in records]
-    entries = [journal._parse(line) for line in lines]
-    return [entry for entry in entries if entry is not None]
+    return journal.parse(b"".join(map(journal.encode, records)))[0]
 
 
 def records_of(entries) -> list[UsageRecord]:
-    return [msgspec.json.decode(document, type=UsageRecord) for *_, document in entries]
+    return [entry.record for entry in entries]
 
 
 def a_segment(tmp_path, records, *, segment_bytes: int = SEGMENT_BYTES) -> Segment:

@@ -21,7 +21,7 @@ from tests.storage.builders import (
 
 
 def decoded(line):
-    [record] = records_of([journal._parse(line.removesuffix(b"\n"))])
+    [record] = records_of(journal.parse(line)[0])
     return record
 
 

@@ -77,6 +77,9 @@ async def test_every_field_has_its_column(database):
         unread=(("not_json", 1), ("unknown_shape", 2)),
         cost_nanousd=44,
         rating=Rating("config", "flex", UnitPrices(input=2_000)),
+        tags=("a", "b"),
+        charged_at=1_700_000_000,
+        charged_nanousd=45,
     )
 
     await database.write(insert([record]))
@@ -118,6 +121,9 @@ async def test_every_field_has_its_column(database):
             "unread": '[["not_json",1],["unknown_shape",2]]',
             "cost_nanousd": 44,
             "rating": '["config","flex",{"input":2000}]',
+            "tags": '["a","b"]',
+            "charged_at": 1_700_000_000,
+            "charged_nanousd": 45,
         }
     ]
 
@@ -299,9 +305,9 @@ async def test_a_request_whose_client_sent_no_id_has_ours(database):
 
 
 async def test_what_a_later_version_adds_to_a_record_is_kept(database):
-    [(request_id, client_id, document)] = entries_of([a_record("r1")])
-    longer = f'{document[:-1]},"new"]'
-    entry = (request_id, client_id, longer)
+    [entry] = entries_of([a_record("r1")])
+    longer = f'{entry.document[:-1]},"new"]'
+    entry = entry._replace(document=longer)
 
     await database.write(lambda connection: usage.insert(connection, [entry]))
 
