@@ -67,6 +67,9 @@ STREAM_KINDS = {
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
 # Below this, reading the prompt is no reason for a late first token.
 SMALL_BODY = 64 * 1024
+# White space before the first event: a sign of life every second takes far less. It is
+# looked through again with each piece that comes.
+MAX_UNDECIDED = 64 * 1024
 # As much of an error body as is worth relaying.
 MAX_ERROR_BYTES = 64 * 1024
 
@@ -452,7 +455,7 @@ class Sending:
     async def _decisive(self, response: UpstreamResponse) -> bytes:
         """Return as much of a body as tells what it is; b"" if there is none."""
         first = await response.receive()
-        while kind_of(first) is Kind.UNDECIDED:
+        while kind_of(first) is Kind.UNDECIDED and len(first) <= MAX_UNDECIDED:
             piece = await response.receive()
             if not piece:
                 break

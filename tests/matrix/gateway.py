@@ -171,8 +171,11 @@ class World:
 
     async def script(self, peer: Peer, *, second: bool) -> None:
         reply = self.second if second else self.first
-        assert reply is not None
-        await reply.play(peer)
+        if reply is None:
+            # Connected to beside a target that did not answer, and not needed.
+            await peer.wait_left()
+        else:
+            await reply.play(peer)
 
     def _make_provider(self, form: Format, name: str, where: str) -> MadeProvider:
         return make_provider(self._section(form, name, where))

@@ -356,6 +356,14 @@ async def test_a_stream_is_one_whatever_its_content_type_says(
     assert await w.ask(stream=True) == HELLO + FINISH + DONE
 
 
+async def test_a_stream_of_nothing_but_blank_lines_is_given_up(autojump_clock, world):
+    blank = [b"\n" * 16_384] * 10
+    w = world([stream(*blank, HELLO, FINISH, DONE, END)], [good_stream()])
+
+    assert await w.ask(stream=True) == ROLE + HELLO + FINISH + DONE
+    assert w.trail[0] == ("a/m", "upstream_error", "failover")
+
+
 @pytest.mark.parametrize(
     "body",
     [
