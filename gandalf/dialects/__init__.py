@@ -9,6 +9,9 @@ ollama        Ollama's chats and generations
 converse      Amazon Bedrock's Converse; upstreams only
 conversation  the neutral model between two dialects
 translation   from one dialect to another, and what is lost on the way
+ends          ends of answers that stand for a failure
+lenient       answers that are nearly what an API says, read for what they mean
+arguments     tool calls in an answer: arguments, names and ids in any form
 reference     docs/translation.md, made from their tables
 reported_cost  the cost that some providers report with an answer
 json_object   a JSON object as sent: its governed keys, and changing one in place

@@ -267,7 +267,6 @@ class Finish(enum.StrEnum):
     REFUSAL = "refusal"
     PAUSE = "pause"
     """The provider paused a long turn; send the answer back to go on."""
-    OTHER = "other"
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from gandalf.dialects.unread import is_json
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOUNDARY = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 _BOM = b"\xef\xbb\xbf"
+_FIELDS = frozenset((b"", b"data", b"event", b"id", b"retry"))
 
 # An image in base64 arrives as one event; what is larger than this is an attack or a
 # bug, and would otherwise fill the memory of the gateway.
@@ -125,6 +126,29 @@ def is_whole(rest: bytes) -> bool:
     """
     data = data_of(rest)
     return data is not None and (data.strip() == b"[DONE]" or is_json(data))
+
+
+def is_strange(event: bytes) -> bool:
+    """Return whether ``event`` has a field that the specification does not know.
+
+    Clients are to ignore it, but where one stands a part of an answer may be lost: a
+    broken field name or line end makes one of what was data, or a part of the type.
+    """
+    for line in _LINE_END.split(event):
+        name, _, value = line.partition(b":")
+        if name not in _FIELDS or (name == b"event" and b"data:" in value):
+            return True
+    return False
+
+
+def name_of(event: bytes) -> bytes:
+    """Return the type that ``event`` has in its ``event`` field; empty if none."""
+    name = b""
+    for line in _LINE_END.split(event):
+        field, _, value = line.partition(b":")
+        if field == b"event":
+            name = value.strip()
+    return name
 
 
 def event(data: bytes, name: bytes = b"") -> bytes:

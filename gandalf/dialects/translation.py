@@ -143,6 +143,7 @@ def translate_answer(
 
     Raises:
         UNREADABLE: It is no answer.
+        AnswerFailed: It reports a failure.
     """
     if call.operation in EMBEDDINGS:
         embeddings = spoken.parse_embeddings(body)
@@ -311,13 +312,30 @@ class _JsonAsText:
 
 
 _SAID = (TextDelta, CitationDelta)
-_CONTENT = (TextDelta, CitationDelta, ThinkingDelta, RefusalDelta, ToolCallStarted)
+
+
+_PIECES = frozenset((TextDelta, ThinkingDelta, ToolCallDelta))
+
+
+def _is_content(event: Event) -> bool:
+    """Return whether ``event`` has a part of the answer in it, not just its beginning.
+
+    A call has none before its arguments: until then another target can still be tried.
+    """
+    if isinstance(event, TextDelta | RefusalDelta):
+        return bool(event.text)
+    if isinstance(event, ThinkingDelta):
+        return bool(event.text or event.redacted)
+    if isinstance(event, ToolCallDelta):
+        return bool(event.arguments)
+    return isinstance(event, CitationDelta)
 
 
 class TranslatedStream:
     """Follows an upstream's stream of one dialect for a client of another."""
 
     __slots__ = (
+        "_begun",
         "_finished",
         "_json",
         "_parser",
@@ -336,6 +354,8 @@ class TranslatedStream:
         self._parser = parser
         self._renderer = renderer
         self._json = _JsonAsText(json_tool) if json_tool else None
+        self._begun: set[int] = set()
+        """Choices of which a part has come."""
         self._finished: set[int] = set()
         self.usage: TokenUsage | None = None
         self.finish_reason: str | None = None
@@ -358,8 +378,9 @@ class TranslatedStream:
         return self._render(self._parser.flush())
 
     def finished(self, choices: int) -> bool:
-        """Whether each of the ``choices`` answers has its finish reason."""
-        return len(self._finished) >= choices
+        """Whether each of the ``choices`` answers, and any that began, is finished."""
+        finished = self._finished
+        return len(finished) >= choices and finished >= self._begun
 
     @property
     def ending(self) -> bytes:
@@ -369,9 +390,9 @@ class TranslatedStream:
         if self.done or self.failed is not None:
             return b""
         wanted: list[Event] = []
-        json = self._json
+        json, begun = self._json, self._begun
         for event in events:
-            if json is None and self.content_seen and type(event) is TextDelta:
+            if type(event) in _PIECES and event.choice in begun and json is None:  # type: ignore[union-attr]
                 # Nearly all of them, of which nothing is noted.
                 wanted.append(event)
             elif isinstance(event, Failed):
@@ -395,5 +416,6 @@ class TranslatedStream:
             self.finish_reason = event.finish.value
         elif isinstance(event, UsageReported):
             self.usage = event.usage
-        elif not self.content_seen and isinstance(event, _CONTENT):
+        elif _is_content(event):
             self.content_seen = True
+            self._begun.add(event.choice)  # type: ignore[union-attr]

@@ -2,8 +2,7 @@
 
 An answer is ``complete`` only if the upstream said so in words that the gateway knows:
 the protocol's own end *and* a good end of every choice that began. Good ends are a
-closed list per dialect (``GOOD_ENDS`` in ``openai/finishes.py``,
-``anthropic/answers.py``, ``gemini/answers.py`` and ``ollama/answers.py``).
+closed table per dialect (``finishes.GOOD_ENDS``); see ``ends``.
 
 Same dialect on both sides, for each event of a stream and for each whole answer:
 
@@ -43,8 +42,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
-
-from gandalf.dialects.conversation import Failed
 
 UNKNOWN_SHAPE = "unknown_shape"
 NOT_JSON = "not_json"
@@ -152,18 +149,6 @@ def read_whole(
         if salvaged is None:
             raise
         return salvaged, True
-
-
-def bad_end(reason: str | None) -> Failed:
-    """Return the failure of an answer that ends with ``reason``, no good end."""
-    if not reason:
-        return Failed(message="the answer does not say how it ended")
-    return Failed(message=f"the answer ended with {reason[:60]!r}")
-
-
-def lacks(part: str) -> Failed:
-    """Return the failure of a whole answer without ``part``, which it must have."""
-    return Failed(message=f"the answer has no {part}")
 
 
 def is_silence(data: bytes) -> bool:

@@ -13,6 +13,7 @@ import trio
 from gandalf.actors.breakers import Permit
 from gandalf.actors.watches import Watches
 from gandalf.dialects.base import UNREADABLE, Answer, Call, Follower
+from gandalf.dialects.ends import AnswerFailed
 from gandalf.dialects.openai import passthrough_answers
 from gandalf.dialects.openai.passthrough import PassthroughCall
 from gandalf.dialects.openai.passthrough_answers import Shape
@@ -413,6 +414,8 @@ class Sending:
                 source=exchange.dialect,
                 json_tool=translated.json_tool,
             )
+        except AnswerFailed as error:
+            raise in_band_error(provider, error.failed) from error
         except UNREADABLE as error:
             self._bill(exchange.usage)
             raise UpstreamError(

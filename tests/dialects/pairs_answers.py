@@ -190,6 +190,11 @@ def without_signatures(choice):
     return replace(choice, parts=tuple(parts), signature=None)
 
 
+def without_late_signature(choice):
+    """A signature behind the text has no block, which would be the last one."""
+    return replace(choice, signature=None)
+
+
 def refusal_as_text(choice):
     """There is no field for a refusal: it is the text."""
     parts = (
@@ -260,7 +265,7 @@ def refusal_without_words_is_filtered(choice):
 
 
 _NO_SEQUENCE = {Finish.STOP_SEQUENCE: Finish.STOP}
-_NO_PAUSE = {Finish.PAUSE: Finish.OTHER}
+_NO_PAUSE = {Finish.PAUSE: Finish.LENGTH}
 
 UPSTREAM_LIMITS: dict[str, tuple[Limit, ...]] = {
     "openai": (
@@ -291,7 +296,7 @@ UPSTREAM_LIMITS: dict[str, tuple[Limit, ...]] = {
         without_signatures,
         without_seals,
         in_fields,
-        ends(_NO_SEQUENCE),
+        ends(_NO_SEQUENCE | _NO_PAUSE),
         calls_end_it,
     ),
     "converse": (
@@ -305,7 +310,7 @@ CLIENT_LIMITS: dict[str, tuple[Limit, ...]] = {
     "openai": (
         in_fields,
         ends(
-            _NO_SEQUENCE | {Finish.PAUSE: Finish.STOP, Finish.OTHER: Finish.STOP},
+            _NO_SEQUENCE | _NO_PAUSE,
         ),
         refusal_ends_with_stop,
         refusal_without_words_is_filtered,
@@ -313,7 +318,7 @@ CLIENT_LIMITS: dict[str, tuple[Limit, ...]] = {
     "anthropic": (
         refusal_as_text,
         stop_after_calls_is_for_them,
-        ends({Finish.CONTENT_FILTER: Finish.REFUSAL, Finish.OTHER: Finish.STOP}),
+        ends({Finish.CONTENT_FILTER: Finish.REFUSAL}),
     ),
     "gemini": (
         refusal_as_text,
@@ -327,11 +332,14 @@ CLIENT_LIMITS: dict[str, tuple[Limit, ...]] = {
         without_signatures,
         without_seals,
         in_fields,
-        ends(_NO_SEQUENCE),
+        ends(_NO_SEQUENCE | _NO_PAUSE),
         calls_end_it,
     ),
 }
-STREAM_LIMITS: dict[str, tuple[Limit, ...]] = {"gemini": (calls_last,)}
+STREAM_LIMITS: dict[str, tuple[Limit, ...]] = {
+    "gemini": (calls_last,),
+    "anthropic": (without_late_signature,),
+}
 """What a client's stream cannot say though its whole answer can."""
 
 

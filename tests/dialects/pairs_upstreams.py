@@ -23,7 +23,6 @@ _OPENAI_ENDS = {
     Finish.TOOL_CALLS: "tool_calls",
     Finish.CONTENT_FILTER: "content_filter",
     Finish.REFUSAL: "stop",
-    Finish.OTHER: "something_new",
 }
 _ANTHROPIC_ENDS = {
     Finish.STOP: "end_turn",
@@ -32,14 +31,12 @@ _ANTHROPIC_ENDS = {
     Finish.TOOL_CALLS: "tool_use",
     Finish.REFUSAL: "refusal",
     Finish.PAUSE: "pause_turn",
-    Finish.OTHER: "something_new",
 }
 _GEMINI_ENDS = {
     Finish.STOP: "STOP",
     Finish.TOOL_CALLS: "STOP",
     Finish.LENGTH: "MAX_TOKENS",
     Finish.CONTENT_FILTER: "SAFETY",
-    Finish.OTHER: "SOMETHING_NEW",
 }
 _CONVERSE_ENDS = {
     Finish.STOP: "end_turn",
@@ -47,7 +44,6 @@ _CONVERSE_ENDS = {
     Finish.LENGTH: "max_tokens",
     Finish.TOOL_CALLS: "tool_use",
     Finish.CONTENT_FILTER: "content_filtered",
-    Finish.OTHER: "something_new",
 }
 
 

@@ -28,6 +28,7 @@ from gandalf.dialects.conversation import (
     ToolCall,
     ToolCallDelta,
     ToolCallStarted,
+    Unread,
     UsageReported,
 )
 from gandalf.dialects.translation import TranslatedStream
@@ -148,8 +149,8 @@ def test_each_block_becomes_a_part_in_its_place():
         ("stop_sequence", Finish.STOP_SEQUENCE),
         ("tool_use", Finish.TOOL_CALLS),
         ("pause_turn", Finish.PAUSE),
+        ("compaction", Finish.PAUSE),
         ("refusal", Finish.REFUSAL),
-        ("something_new", Finish.OTHER),
     ],
 )
 def test_stop_reasons(reason, finish):
@@ -330,20 +331,68 @@ def test_an_error_in_the_stream_is_a_failure_and_ends_it(after):
     )
 
 
-def test_what_is_broken_or_unknown_is_passed_over():
+def test_what_is_unknown_is_passed_over_and_counted():
     events = fmt.message_events("Hello")
     noise = [
         b": comment\n\n",
-        b"event: x\ndata: {\n\n",
         b'event: new\ndata: {"type":"new"}\n\n',
-        fmt.event(fmt.block_delta(0, type="new_delta")),
+        b"event: ping\ndata: ping\n\n",
+        b"data: ping\n\n",
         fmt.event(fmt.block_start(9, {"type": "new_block"})),
-        b'data: {"type":"content_block_delta"}\n\n',
+        fmt.event(fmt.block_delta(9, type="new_delta", text="x")),
+        fmt.event(fmt.block_start(10, {"type": "server_tool_use", "name": "search"})),
+        fmt.event(fmt.block_delta(10, type="input_json_delta", partial_json="{}")),
     ]
 
     noisy = [event for each in events for event in (each, *noise)]
 
-    assert parse(b"".join(noisy)) == parse(b"".join(events))
+    parsed = parse(b"".join(noisy))
+    assert [each for each in parsed if not isinstance(each, Unread)] == parse(
+        b"".join(events)
+    )
+    counted = [each.why for each in parsed if isinstance(each, Unread)]
+    assert counted == ["unknown_type", "unknown_block"] * (len(events) - 1)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"data: {\n\n",
+        b'event: content_block_delta\ndata: {"type":"content_block_dalta"}\n\n',
+        b'data: {"type":"content_block_delta"}\n\n',
+        b'data: {"type":"content_block_start"}\n\n',
+        b'data: {"type":"content_block_delta","delta":{"type":"text_delta"}}\n\n',
+        b'dat: {"type":"content_block_stop"}\n\n',
+        fmt.event(fmt.block_delta(0, type="new_delta")),
+        fmt.event(fmt.block_delta(7, type="input_json_delta", partial_json="{}")),
+        fmt.event(fmt.block_start(1, fmt.tool_use(name=""))),
+    ],
+)
+def test_what_may_be_a_part_of_the_answer_and_cannot_be_read_ends_it(event):
+    events = fmt.message_events("Hello")
+
+    parsed = parse(b"".join([*events[:4], event, *events[4:]]))
+
+    assert isinstance(parsed[-1], Failed)
+    assert Ended() not in parsed
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'event: error\ndata: {"type":"error","error":"busy"}\n\n',
+        b'event: error\ndata: {"error":{"message":"busy"}}\n\n',
+        b'event: error\ndata: {"message":"busy"}\n\n',
+        b"event: error\ndata: busy\n\n",
+        b'data: {"error":{"message":"busy"}}\n\n',
+        b'data: {"type":"error","error":{"type":"x","message":"busy","details":[]}}\n\n',
+    ],
+)
+def test_an_error_is_one_in_whatever_shape(event):
+    parsed = parse(b"".join([*fmt.message_events("Hello")[:4], event]))
+
+    assert isinstance(parsed[-1], Failed)
+    assert "busy" in parsed[-1].message
 
 
 RECORDED = b"".join(
@@ -403,7 +452,8 @@ EVENTS = st.lists(
 
 @given(EVENTS)
 def test_events_that_come_together_are_read_as_if_each_came_alone(events):
-    data = b"".join(events)
+    opened = fmt.event(fmt.block_start(0, fmt.text("")))
+    data = b"".join([opened, *events])
     alone = anthropic.stream_parser()
 
     # Whatever their bytes say: split as the specification does it.

@@ -125,8 +125,6 @@ def test_cited_text_is_text_and_the_providers_own_tools_are_nobodys_business():
         ("tool_use", Finish.TOOL_CALLS),
         ("guardrail_intervened", Finish.CONTENT_FILTER),
         ("content_filtered", Finish.CONTENT_FILTER),
-        ("malformed_tool_use", Finish.OTHER),
-        ("something_new", Finish.OTHER),
     ],
 )
 def test_why_it_stopped(reason, finish):
@@ -516,11 +514,11 @@ def test_an_unreadable_event_is_the_failure_of_the_stream(message):
     assert isinstance(last, Failed)
 
 
-def test_what_nobody_knows_is_left_out():
+def test_what_is_unknown_is_left_out_and_counted():
     unknown = [
         fmt.event("somethingNew", {"x": 1}),
         fmt.frame(b"x", {":event-type": 7}),
-        fmt.event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"new": 1}}),
+        fmt.event("contentBlockStart", {"contentBlockIndex": 7, "start": {"new": 1}}),
         fmt.event(
             "contentBlockDelta",
             {"contentBlockIndex": 7, "delta": {"toolUse": {"input": "{}"}}},
@@ -535,7 +533,30 @@ def test_what_nobody_knows_is_left_out():
         fmt.event("contentBlockStop", {"contentBlockIndex": 8}),
     ]
 
-    assert parse(unknown) == []
+    assert [each.why for each in parse(unknown)] == [
+        "unknown_type",
+        "unknown_type",
+        "unknown_block",
+    ]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        fmt.event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"new": 1}}),
+        fmt.event(
+            "contentBlockDelta",
+            {"contentBlockIndex": 7, "delta": {"toolUse": {"input": "{}"}}},
+        ),
+        fmt.event("contentBlockStart", {"start": {"toolUse": {"toolUseId": "x"}}}),
+        fmt.event("contentBlockDelta", {"delta": {"text": 12}}),
+        fmt.frame(b"{}", {}),
+    ],
+)
+def test_what_may_be_a_part_of_the_answer_and_cannot_be_read_ends_it(event):
+    (failed,) = parse([event])
+
+    assert isinstance(failed, Failed)
 
 
 def test_usage_before_the_end_does_not_end_the_stream():

@@ -34,6 +34,7 @@ from gandalf.dialects.conversation import (
     ToolCall,
     ToolCallDelta,
     ToolCallStarted,
+    Unread,
     UsageReported,
 )
 from gandalf.dialects.translation import TranslatedStream, translate_answer
@@ -187,9 +188,8 @@ def test_a_whole_answer_is_read():
         ("PROHIBITED_CONTENT", Finish.CONTENT_FILTER),
         ("SPII", Finish.CONTENT_FILTER),
         ("IMAGE_SAFETY", Finish.CONTENT_FILTER),
-        ("MALFORMED_FUNCTION_CALL", Finish.OTHER),
-        ("LANGUAGE", Finish.OTHER),
-        ("SOMETHING_NEW", Finish.OTHER),
+        ("LANGUAGE", Finish.CONTENT_FILTER),
+        ("CONTINUATION", Finish.LENGTH),
     ],
 )
 def test_why_it_ended_is_read_alike_whole_and_streamed(reason, finish):
@@ -239,19 +239,13 @@ def test_candidates_are_put_in_order():
 
 
 def test_ids_without_a_response_id_still_differ():
-    def ids(args):
-        body = fake.body(
-            fake.response(
-                fake.candidate(
-                    fake.function_call("f", args), fake.function_call("f", args)
-                ),
-                response_id="",
-            )
-        )
-        return [part.id for part in gemini.parse_answer(body).choices[0].parts]
+    # Also from those of the same calls in another answer.
+    calls = [fake.function_call("f", {"a": 1}), fake.function_call("f", {"a": 1})]
+    body = fake.body(fake.response(fake.candidate(*calls), response_id=""))
 
-    assert len({*ids({"a": 1}), *ids({"a": 2})}) == 4
-    assert ids({"a": 1}) == ids({"a": 1})
+    answers = [gemini.parse_answer(body).choices[0] for _ in range(2)]
+
+    assert len({part.id for answer in answers for part in answer.parts}) == 4
 
 
 def test_pictures_in_an_answer_are_media_or_shown_in_text():
@@ -455,8 +449,7 @@ def test_a_foreign_seal_survives_googles_sdk():
         (Finish.LENGTH, "MAX_TOKENS"),
         (Finish.CONTENT_FILTER, "SAFETY"),
         (Finish.REFUSAL, "SAFETY"),
-        (Finish.PAUSE, "OTHER"),
-        (Finish.OTHER, "OTHER"),
+        (Finish.PAUSE, "MAX_TOKENS"),
     ],
 )
 def test_why_it_ended_is_told_alike_whole_and_streamed(finish, reason):
@@ -653,10 +646,38 @@ def test_a_byte_order_mark_is_no_part_of_the_first_event(size):
     assert events_of(pieces_of(raw, size)) == events_of(RICH)
 
 
-def test_an_event_that_is_no_json_is_left_out():
-    events = events_of([RICH[0], b"data: {oops\r\n\r\n", b": comment\n\n", *RICH[1:]])
+@pytest.mark.parametrize(
+    "event", [b": comment\n\n", b"data: [DONE]\n\n", b"data: ping\n\n", b"id: 1\n\n"]
+)
+def test_what_is_no_answer_object_and_holds_nothing_is_left_out(event):
+    assert events_of([RICH[0], event, *RICH[1:]]) == events_of(RICH)
 
-    assert events == events_of(RICH)
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"data: {oops\r\n\r\n",
+        b"data: []\r\n\r\n",
+        b"<html>busy</html>\r\n\r\n",
+        b'data: {"candidate":[]}\r\n\r\n',
+        fake.event(fake.response(fake.candidate({"text": 12}))),
+        fake.event(fake.response(fake.candidate({"functionCall": {"args": {}}}))),
+    ],
+)
+def test_what_may_be_a_part_of_the_answer_and_cannot_be_read_ends_it(event):
+    events = events_of([RICH[0], event])
+
+    assert any(isinstance(each, Failed) for each in events)
+
+
+def test_parts_of_unknown_types_are_counted():
+    parts = [{"somethingNew": {}}, {"executableCode": {"code": "1"}}, fake.text("a")]
+
+    events = events_of([fake.event(fake.response(fake.candidate(*parts)))])
+
+    assert [each for each in events if isinstance(each, Unread)] == [
+        Unread("unknown_part")
+    ]
 
 
 parts = st.lists(

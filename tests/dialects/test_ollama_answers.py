@@ -125,10 +125,7 @@ def test_thinking_comes_before_what_is_said():
         ("stop", Finish.STOP),
         (None, Finish.STOP),
         ("length", Finish.LENGTH),
-        ("load", Finish.STOP),
-        ("unload", Finish.STOP),
         ("content_filter", Finish.CONTENT_FILTER),
-        ("something", Finish.OTHER),
     ],
 )
 def test_reads_why_it_stopped(reason, finish):

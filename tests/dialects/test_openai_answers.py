@@ -133,13 +133,14 @@ def test_calls_refusals_citations_sounds_and_thinking():
 
 def test_choices_come_in_their_order_and_calls_without_an_id_get_one():
     function = {"name": "f", "arguments": None}
+    stopped = {"finish_reason": "stop"}
     completion = openai.parse_answer(
         json.dumps(
             {
                 "id": "chatcmpl-abc",
                 "choices": [
-                    {"index": 1, "message": {"content": "b"}},
-                    {"index": 0, "message": {"function_call": function}},
+                    {"index": 1, "message": {"content": "b"}, **stopped},
+                    {"index": 0, "message": {"function_call": function}, **stopped},
                 ],
             }
         ).encode()
@@ -149,7 +150,7 @@ def test_choices_come_in_their_order_and_calls_without_an_id_get_one():
         (ToolCall(id="call_abc_0_0", name="f", arguments="{}"),),
         (Text(text="b"),),
     ]
-    assert completion.choices[0].finish is None
+    assert completion.choices[0].finish is Finish.STOP
 
 
 def test_mistrals_thinking_is_a_part_of_the_content():
@@ -281,8 +282,7 @@ def test_an_answer_without_a_name_or_a_date_gets_them():
         (Finish.TOOL_CALLS, "tool_calls"),
         (Finish.CONTENT_FILTER, "content_filter"),
         (Finish.REFUSAL, "content_filter"),
-        (Finish.PAUSE, "stop"),
-        (Finish.OTHER, "stop"),
+        (Finish.PAUSE, "length"),
         (None, None),
     ],
 )

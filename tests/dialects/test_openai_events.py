@@ -22,6 +22,7 @@ from gandalf.dialects.conversation import (
     ThinkingDelta,
     ToolCallDelta,
     ToolCallStarted,
+    Unread,
     UsageReported,
 )
 from gandalf.domain.usage import TokenUsage
@@ -86,6 +87,11 @@ def said(*events, call=ASKED_USAGE):
         ChatCompletionChunk.model_validate(each, strict=True)
         message = accumulate_delta(message, each["choices"][0]["delta"])
     return message
+
+
+F = {"name": "f", "arguments": ""}
+F_WHOLE = {"name": "f", "arguments": "{}"}
+ARGUMENTS = {"index": 0, "function": {"arguments": "{}"}}
 
 
 # Parsing.
@@ -171,6 +177,115 @@ def test_calls_without_any_id_are_known_by_their_names():
         "call_fake_0_0",
         "call_fake_0_1",
     ]
+
+
+def calls_of(*pieces):
+    """Id, name and arguments of each call that the pieces are put together to."""
+    calls = {}
+    for each in deltas(*(delta(tool_calls=[piece]) for piece in pieces), STOPPED):
+        if isinstance(each, ToolCallStarted):
+            assert each.call == len(calls)
+            calls[each.call] = [each.id, each.name, ""]
+        elif isinstance(each, ToolCallDelta):
+            calls[each.call][2] += each.arguments
+        else:
+            assert isinstance(each, Finished), each
+    return [tuple(each) for each in calls.values()]
+
+
+STOPPED = delta(finish_reason="tool_calls")
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [
+            {"index": 0, "id": "a", "function": {"name": "", "arguments": ""}},
+            {"index": 0, "function": {"name": "f"}},
+            {"index": 0, "function": {"arguments": "{}"}},
+        ],
+        [{"index": 0}, {"index": 0, "id": "a", "function": F_WHOLE}],
+        [{"index": 0, "id": "a"}, {"index": 0, "function": F_WHOLE}],
+        [
+            {"index": 0, "id": "a", "function": {"arguments": "{"}},
+            {"index": 0, "function": {"name": "f", "arguments": "}"}},
+        ],
+        [{"index": 0, "function": {"name": "f"}}, {"index": 0, "id": "a"}, ARGUMENTS],
+        [{"index": 0, "id": "a", "function": F}, {"index": 0, "id": "b"}, ARGUMENTS],
+        [
+            {"index": 0, "id": "a", "function": F},
+            {"index": 0, "id": "b", "function": {"arguments": "{}"}},
+        ],
+        [
+            {"index": 0, "id": "a", "function": F},
+            {"index": 0, "id": "b", "function": F_WHOLE},
+        ],
+        [
+            {"index": 0, "id": "a", "function": F_WHOLE | {"arguments": "{"}},
+            {"index": 0, "id": "a", "function": F_WHOLE | {"arguments": "}"}},
+        ],
+        [{"index": "0", "id": "a", "function": F}, {"index": 0.0, **ARGUMENTS}],
+        [{"index": 0, "id": "a", "function": F_WHOLE | {"arguments": {}}}],
+        [{"id": "a", "function": F}, {"function": {"arguments": "{}"}}],
+        [{"id": "a"}, {"function": F}, {"function": {"arguments": "{}"}}],
+    ],
+)
+def test_a_call_is_one_however_its_pieces_come(pieces):
+    assert calls_of(*pieces) == [("a", "f", "{}")]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"index": 0, "id": "b", "function": {"name": "g", "arguments": "{}"}},
+        {"index": None, "id": "b", "function": {"name": "g", "arguments": "{}"}},
+        {"index": 1, "id": "b", "function": {"name": "g", "arguments": "{}"}},
+    ],
+)
+def test_another_id_with_another_name_is_another_call(second):
+    first = {"index": 0, "id": "a", "function": F_WHOLE}
+
+    assert calls_of(first, second) == [("a", "f", "{}"), ("b", "g", "{}")]
+
+
+def test_without_ids_a_name_behind_whole_arguments_is_another_call():
+    again = {"index": 0, "function": F_WHOLE}
+
+    (first, f, _), (second, g, _) = calls_of(again, again)
+
+    assert (f, g) == ("f", "f")
+    assert first != second
+
+
+def test_an_id_that_is_a_number_is_its_text():
+    assert calls_of({"index": 0, "id": 7, "function": F_WHOLE}) == [("7", "f", "{}")]
+
+
+def test_calls_of_answers_without_ids_have_ids_of_their_own():
+    bare = chunk() | {"id": None, "choices": [delta(tool_calls=[{"function": F}])]}
+
+    ids = {
+        each.id
+        for _ in range(2)
+        for each in parsed(event(bare) + event(chunk(finish_reason="stop")))
+        if isinstance(each, ToolCallStarted)
+    }
+
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize(
+    "piece", [{"index": 0, "id": "a"}, {"index": 0, "function": {"arguments": "{}"}}]
+)
+def test_a_call_that_never_gets_a_name_is_a_failure(piece):
+    failed, finished = deltas(delta(tool_calls=[piece]), STOPPED)
+
+    assert isinstance(failed, Failed)
+    assert isinstance(finished, Finished)
+
+
+def test_an_index_alone_is_no_call():
+    assert calls_of({"index": 0}) == []
 
 
 def test_a_legacy_function_call_is_a_call():
@@ -306,6 +421,94 @@ def test_an_error_in_the_stream_is_a_failure():
     assert parsed(event(chunk("x")) + event(error))[-1] == Failed(
         message="Provider disconnected", code="502", status=502
     )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        event({"error": "busy"}),
+        event({"error": {"message": "busy"}}),
+        event({"object": "error", "message": "busy", "code": 503}),
+        event({"detail": "busy"}),
+        event({"errors": [{"message": "busy"}]}),
+        event(chunk() | {"choices": [{"index": 0, "error": {"message": "busy"}}]}),
+        b'event: error\ndata: {"message":"busy"}\n\n',
+        b"event: error\ndata: busy\n\n",
+    ],
+)
+def test_an_error_is_one_in_whatever_shape(said):
+    failed = parsed(event(chunk("x")) + said)[-1]
+
+    assert isinstance(failed, Failed)
+    assert "busy" in failed.message
+
+
+@pytest.mark.parametrize(
+    ("said", "counted"),
+    [
+        (b"data: ping\n\n", []),
+        (b"event: ping\ndata: {}\n\n", []),
+        (b'event: ping\ndata: {"type":"ping"}\n\n', []),
+        (b"data: \n\n", []),
+        (event({}), []),
+        (event({"type": "ping"}), []),
+        (event({"type": "queue.position", "position": 3}), ["unknown_type"]),
+        (event(chunk() | {"choices": None}), []),
+        (event(chunk("") | {"usage": "many"}), ["unreadable_usage"]),
+    ],
+)
+def test_what_holds_no_part_of_the_answer_is_skipped(said, counted):
+    around = event(chunk("x")), event(chunk(finish_reason="stop")) + DONE
+
+    events = parsed(said.join(around))
+
+    assert [each.why for each in events if isinstance(each, Unread)] == counted
+    rest = [each for each in events if not isinstance(each, Unread)]
+    assert rest == parsed(b"".join(around))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        event("x"),
+        event([]),
+        event(chunk("x") | {"choices": {"0": {}}}),
+        event({"object": "chat.completion.chunk"}),
+        event(chunk() | {"choices": [delta(content=12)]}),
+        event(chunk() | {"choices": [delta(index="first", content="x")]}),
+        event(chunk() | {"choices": [delta(content="x") | {"index": [0]}]}),
+        b'dat: {"choices":[]}\n\n',
+        b'data: {"choices":[{"index":0,"delta":{"content":"\xff"}}]}\n\n',
+        b"data: <html>\n\n",
+    ],
+)
+def test_what_may_be_a_part_of_the_answer_and_cannot_be_read_is_a_failure(said):
+    assert isinstance(parsed(event(chunk("x")) + said)[-1], Failed)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"index": 0, "message": {"content": "x"}},
+        {"index": 0, "text": "x"},
+        {"index": None, "delta": {"content": "x"}},
+        {"index": "0", "delta": {"content": "x"}, "logprobs": []},
+        {"index": 0, "delta": {"content": "x", "annotations": {"a": 1}}},
+    ],
+)
+def test_text_is_read_where_servers_put_it(choice):
+    events = parsed(event(chunk() | {"choices": [choice]}))
+
+    (text,) = [each for each in events if isinstance(each, TextDelta)]
+    assert (text.text, text.choice) == ("x", 0)
+
+
+def test_an_end_without_a_finish_reason_of_every_choice_is_a_failure():
+    both = event(chunk("a")) + event(chunk("b", index=1))
+    one = event(chunk(finish_reason="stop"))
+
+    assert isinstance(parsed(both + one + DONE)[-1], Failed)
+    assert isinstance(parsed(DONE)[-1], Failed)
 
 
 def test_a_hole_in_the_stream_is_a_failure_and_a_cut_is_no_end():

@@ -52,6 +52,8 @@ def translated(client, upstream, chunks, json_tool=""):
 
 _MADE_UP = (
     (re.compile(rb"chatcmpl-[0-9a-f]{32}"), b"chatcmpl-0"),
+    (re.compile(rb"msg_[0-9a-f]{24}"), b"msg_0"),
+    (re.compile(rb'"responseId":"[\w-]{22}"'), b'"responseId":"0"'),
     (re.compile(rb'"created":\d+'), b'"created":0'),
     (re.compile(rb'"created_at":"[^"]+"'), b'"created_at":"1970-01-01T00:00:00Z"'),
 )

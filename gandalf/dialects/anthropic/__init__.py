@@ -9,6 +9,7 @@ streams          a stream that passes through untouched
 reshape          a whole answer as the stream that it stands for, and back
 errors           what an upstream says, and what the gateway says
 events           the events of a stream
+finishes         stop reasons; the closed table of good ones
 treatments       what becomes of each feature here
 models           what each model accepts
 parse_requests   a request, into the neutral model; parse_blocks: its content

@@ -12,11 +12,11 @@ from __future__ import annotations
 import msgspec
 
 from gandalf.dialects.anthropic.errors import ErrorDetail, failed_of, read_error
+from gandalf.dialects.anthropic.finishes import GOOD_ENDS
 from gandalf.dialects.base import UNREADABLE, Answer
 from gandalf.dialects.conversation import Failed
+from gandalf.dialects.ends import bad_end, lacks
 from gandalf.dialects.unread import (
-    bad_end,
-    lacks,
     read_leniently,
     read_whole,
 )
@@ -68,20 +68,6 @@ _decode_answer = msgspec.json.Decoder(_AnswerView).decode
 
 # Counting tokens costs nothing.
 _FREE = TokenUsage(input=0, output=0)
-
-GOOD_ENDS = frozenset(
-    {
-        "end_turn",
-        "max_tokens",
-        "model_context_window_exceeded",
-        "pause_turn",
-        "refusal",
-        "stop_sequence",
-        "tool_use",
-    }
-)
-"""Stop reasons with which an answer is complete:
-https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons."""
 
 
 def read_answer(operation: str, body: bytes) -> Answer | None:

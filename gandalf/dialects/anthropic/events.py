@@ -16,18 +16,19 @@ from gandalf.dialects.anthropic.answers import UsageView
 from gandalf.dialects.anthropic.errors import ErrorDetail
 
 
-class _Delta(msgspec.Struct):
+class Delta(msgspec.Struct):
     type: str = ""
-    text: str = ""
-    thinking: str = ""
-    signature: str = ""
-    partial_json: str = ""
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    partial_json: str | dict[str, msgspec.Raw] | None = None
+    """Text; an object from careless servers."""
     citation: dict[str, Any] | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
 
 
-class _Block(msgspec.Struct):
+class Block(msgspec.Struct):
     type: str = ""
     text: str | None = None
     thinking: str | None = None
@@ -49,8 +50,8 @@ class Event(msgspec.Struct):
 
     type: str = ""
     index: int = 0
-    delta: _Delta | None = None
-    content_block: _Block | None = None
+    delta: Delta | None = None
+    content_block: Block | None = None
     message: _Message | None = None
     usage: UsageView | None = None
     error: ErrorDetail | None = None
@@ -61,10 +62,16 @@ decode_event = msgspec.json.Decoder(Event).decode
 
 def data_of(event: bytes) -> bytes | None:
     """Return the data of ``event``, at once if it is written as Anthropic does."""
+    data = line_of(event)
+    return sse.data_of(event) if data is None else data
+
+
+def line_of(event: bytes) -> bytes | None:
+    """Return the data of ``event`` if it is written as Anthropic does, else None."""
     if event.startswith(b"event: ") and event.endswith(b"}\n\n"):
         line = event.find(b"\n") + 1
         if event.startswith(b"data: ", line) and event.find(b"\n", line + 6) == (
             len(event) - 2
         ):
             return event[line + 6 : -2]
-    return sse.data_of(event)
+    return None

@@ -3,16 +3,18 @@
 Source: https://platform.claude.com/docs/en/api/messages/create (the response). A seal
 that another provider made is wrapped; a Gemini signature on a tool call or a text, for
 which there is no place here, travels in a thinking block without text that stands
-before the call or after the text (``parse_blocks`` puts it back).
+before the call or the text (``parse_blocks`` puts it back).
 """
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import msgspec
 
 from gandalf.dialects import signatures
+from gandalf.dialects.anthropic.finishes import reason_of
 from gandalf.dialects.anthropic.parse_blocks import CARRIED, OF_CALL, OF_TEXT
 from gandalf.dialects.base import Call
 from gandalf.dialects.conversation import (
@@ -28,17 +30,6 @@ from gandalf.dialects.conversation import (
 from gandalf.domain.usage import TokenUsage
 
 NAME = "anthropic"
-
-STOP_REASONS = {
-    Finish.STOP: "end_turn",
-    Finish.STOP_SEQUENCE: "stop_sequence",
-    Finish.LENGTH: "max_tokens",
-    Finish.TOOL_CALLS: "tool_use",
-    Finish.CONTENT_FILTER: "refusal",
-    Finish.REFUSAL: "refusal",
-    Finish.PAUSE: "pause_turn",
-    Finish.OTHER: "end_turn",
-}
 
 _CITATIONS = frozenset(
     (
@@ -58,7 +49,7 @@ def render_answer(completion: Completion, call: Call) -> bytes:
     choice = completion.choices[0] if completion.choices else Choice()
     return msgspec.json.encode(
         {
-            "id": completion.id or "msg_unknown",
+            "id": completion.id or new_id(),
             "type": "message",
             "role": "assistant",
             "model": completion.model or call.model,
@@ -68,6 +59,14 @@ def render_answer(completion: Completion, call: Call) -> bytes:
             "usage": usage_of(completion.usage),
         }
     )
+
+
+def new_id() -> str:
+    """Return an id for an answer whose upstream gives none.
+
+    Agents merge the messages of one id, so that no two answers may have the same.
+    """
+    return f"msg_{uuid.uuid4().hex[:24]}"
 
 
 def render_count(tokens: int) -> bytes:
@@ -125,8 +124,17 @@ def _content(choice: Choice) -> list[dict[str, Any]]:
         if block is not None:
             blocks.append(block)
     if choice.signature is not None:
-        blocks.append(_carrier(OF_TEXT, choice.signature))
+        _carry_before_text(blocks, choice.signature)
     return blocks
+
+
+def _carry_before_text(blocks: list[dict[str, Any]], signature: str) -> None:
+    """Insert the block with the signature of the text.
+
+    Never as the last block, which agents take for the result.
+    """
+    texts = [at for at, block in enumerate(blocks) if block["type"] == "text"]
+    blocks.insert(texts[-1] if texts else 0, _carrier(OF_TEXT, signature))
 
 
 def _carrier(owner: str, signature: str) -> dict[str, Any]:
@@ -186,4 +194,4 @@ def _stop_reason(choice: Choice) -> str:
     finish = choice.finish or Finish.STOP
     if finish is Finish.STOP and any(isinstance(p, ToolCall) for p in choice.parts):
         finish = Finish.TOOL_CALLS
-    return STOP_REASONS[finish]
+    return reason_of(finish)

@@ -20,11 +20,12 @@ from typing import Any
 
 import msgspec
 
+from gandalf.dialects.anthropic.finishes import reason_of
 from gandalf.dialects.anthropic.parse_blocks import OF_CALL, OF_TEXT
 from gandalf.dialects.anthropic.render_answers import (
-    STOP_REASONS,
     carried,
     is_own_citation,
+    new_id,
     sealed,
     usage_of,
 )
@@ -139,7 +140,9 @@ class Renderer:
         self._queue: list[Event] = []
         """What has to wait until the open call's arguments are a whole."""
         self._signature: str | None = None
-        """Of the text, if it has one; it comes after it."""
+        """Of the text, if it has one. It comes after the text, and can only travel
+        before a call that follows: a block of thinking behind the text would be the
+        last one, which agents take for the result."""
         self._finish: Finish | None = None
         self._stop_sequence: str | None = None
         self._usage: TokenUsage | None = None
@@ -165,7 +168,7 @@ class Renderer:
             finish = Finish.TOOL_CALLS
         said = {
             "delta": {
-                "stop_reason": STOP_REASONS[finish],
+                "stop_reason": reason_of(finish),
                 "stop_sequence": self._stop_sequence,
             },
             "usage": usage_of(self._usage),
@@ -194,7 +197,7 @@ class Renderer:
             return
         self._started = True
         message: dict[str, Any] = {
-            "id": event.id or "msg_unknown",
+            "id": event.id or new_id(),
             "type": "message",
             "role": "assistant",
             "model": event.model or self._model,
@@ -284,7 +287,6 @@ class Renderer:
         while self._queue:
             self._take_queued(out)
             self._close(out)
-        self._carry_texts_signature(out)
 
     def _take_queued(self, out: list[bytes]) -> None:
         queue, self._queue = self._queue, []

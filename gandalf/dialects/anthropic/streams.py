@@ -12,7 +12,6 @@ import msgspec
 
 from gandalf.dialects import sse
 from gandalf.dialects.anthropic.answers import (
-    GOOD_ENDS,
     UsageView,
     failure_in,
     has_error,
@@ -21,12 +20,13 @@ from gandalf.dialects.anthropic.answers import (
     updated,
 )
 from gandalf.dialects.anthropic.events import Event, data_of, decode_event
+from gandalf.dialects.anthropic.finishes import GOOD_ENDS
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.conversation import Failed
+from gandalf.dialects.ends import bad_end
 from gandalf.dialects.unread import (
     NOT_JSON,
     UNKNOWN_SHAPE,
-    bad_end,
     count,
     is_silence,
     is_utf8,

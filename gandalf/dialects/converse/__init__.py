@@ -11,6 +11,7 @@ thinking  how much to think
 losses    what one request loses
 answers   a whole answer
 streams   a streamed answer
+finishes  stop reasons; the closed table of good ones
 errors    what an upstream says went wrong
 """
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from gandalf.dialects.arguments import fresh_call_id, named, text_of_raw
 from gandalf.dialects.base import UNREADABLE, Answer
 from gandalf.dialects.conversation import (
     Choice,
@@ -24,19 +25,10 @@ from gandalf.dialects.conversation import (
     ToolCall,
 )
 from gandalf.dialects.converse.blocks import NAME, SIGNER
+from gandalf.dialects.converse.finishes import finish_of
+from gandalf.dialects.ends import AnswerFailed, bad_end
+from gandalf.dialects.lenient import Reader, checked
 from gandalf.domain.usage import OtherUsage, TokenUsage
-
-FINISHES = {
-    "end_turn": Finish.STOP,
-    "stop_sequence": Finish.STOP_SEQUENCE,
-    "max_tokens": Finish.LENGTH,
-    "model_context_window_exceeded": Finish.LENGTH,
-    "tool_use": Finish.TOOL_CALLS,
-    "guardrail_intervened": Finish.CONTENT_FILTER,
-    "content_filtered": Finish.CONTENT_FILTER,
-    "malformed_model_output": Finish.OTHER,
-    "malformed_tool_use": Finish.OTHER,
-}
 
 
 class _CacheDetail(msgspec.Struct, rename="camel"):
@@ -71,7 +63,7 @@ class _ReasoningContent(msgspec.Struct, rename="camel"):
 
 
 class _ToolUse(msgspec.Struct, rename="camel"):
-    name: str
+    name: str = ""
     tool_use_id: str = ""
     input: msgspec.Raw = msgspec.Raw(b"{}")
     type: str | None = None
@@ -93,11 +85,11 @@ class _Block(msgspec.Struct, rename="camel"):
 
 
 class _Message(msgspec.Struct):
-    content: list[_Block] = []
+    content: list[_Block]
 
 
 class _Output(msgspec.Struct):
-    message: _Message = msgspec.field(default_factory=_Message)
+    message: _Message
 
 
 class ServiceTier(msgspec.Struct):
@@ -125,13 +117,25 @@ class _CountView(msgspec.Struct, rename="camel"):
     input_tokens: int
 
 
+ASIDE = ("usage", "serviceTier", "additionalModelResponseFields")
+"""Members that hold nothing of the answer's own text; see ``lenient``."""
+
 _decode_answer = msgspec.json.Decoder(_AnswerView).decode
+_read_answer = Reader(_AnswerView, ASIDE).view
 _decode_self = msgspec.json.Decoder(_SelfView).decode
+_read_odd_self = Reader(_SelfView, ASIDE).view
 _decode_count = msgspec.json.Decoder(_CountView).decode
 
 
 # Counting tokens costs nothing.
 _FREE = TokenUsage(input=0, output=0)
+
+
+def _read_self(body: bytes) -> _SelfView:
+    try:
+        return _decode_self(checked(body))
+    except UNREADABLE:
+        return _read_odd_self(body)
 
 
 def read_answer(operation: str, body: bytes) -> Answer | None:
@@ -140,7 +144,7 @@ def read_answer(operation: str, body: bytes) -> Answer | None:
         if operation == "count_tokens":
             _decode_count(body)
             return Answer(usage=_FREE)
-        view = _decode_self(body)
+        view = _read_self(body)
     except UNREADABLE:
         return None
     tokens = tokens_of(view.usage, view.service_tier)
@@ -148,12 +152,20 @@ def read_answer(operation: str, body: bytes) -> Answer | None:
 
 
 def parse_answer(body: bytes) -> Completion:
-    """Return a whole answer. Raises one of ``UNREADABLE`` if it is none."""
-    view = _decode_answer(body)
+    """Return a whole answer.
+
+    Raises:
+        UNREADABLE: It is none.
+        AnswerFailed: It reports a failure.
+    """
+    try:
+        view = _decode_answer(checked(body))
+    except UNREADABLE:
+        view = _read_answer(body)
     extra = view.additional_model_response_fields or ExtraFields()
     choice = Choice(
         parts=tuple(_parts(view.output.message.content)),
-        finish=finish_of(view.stop_reason),
+        finish=_finish(view.stop_reason),
         stop_sequence=extra.stop_sequence,
     )
     tokens = tokens_of(view.usage, view.service_tier)
@@ -170,9 +182,11 @@ def parse_embeddings(body: bytes) -> Embeddings:
     raise msgspec.ValidationError("Converse has no embeddings")
 
 
-def finish_of(stop_reason: str) -> Finish:
-    """Return why the model stopped."""
-    return FINISHES.get(stop_reason, Finish.OTHER)
+def _finish(reason: str) -> Finish:
+    finish = finish_of(reason)
+    if finish is None:
+        raise AnswerFailed(bad_end(reason))
+    return finish
 
 
 def tokens_of(
@@ -223,7 +237,9 @@ def _parts(blocks: list[_Block]) -> Iterator[Part]:
 
 def _tool_call(use: _ToolUse) -> ToolCall:
     return ToolCall(
-        id=use.tool_use_id, name=use.name, arguments=bytes(use.input).decode()
+        id=use.tool_use_id or fresh_call_id(),
+        name=named(use.name),
+        arguments=text_of_raw(use.input),
     )
 
 

@@ -2,7 +2,9 @@
 
 Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/
 API_runtime_ConverseStreamOutput.html. ``messageStop`` says why the model stopped, and
-``metadata``, which holds the usage, is the last message of a stream.
+``metadata``, which holds the usage, is the last message of a stream. Events of a type
+that is not known are skipped and counted. A payload that cannot be read, not even for
+what it means (``lenient``), may be a part of the answer: the stream has failed.
 """
 
 from __future__ import annotations
@@ -10,10 +12,11 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 
+from gandalf.dialects.arguments import fresh_call_id, text_of
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.conversation import (
     Ended,
@@ -25,27 +28,36 @@ from gandalf.dialects.conversation import (
     ThinkingDelta,
     ToolCallDelta,
     ToolCallStarted,
+    Unread,
     UsageReported,
 )
 from gandalf.dialects.converse.answers import (
+    ASIDE,
     ExtraFields,
     ServiceTier,
     UsageView,
-    finish_of,
     tokens_of,
 )
 from gandalf.dialects.converse.blocks import NAME, SIGNER
+from gandalf.dialects.converse.finishes import finish_of
+from gandalf.dialects.ends import bad_end
 from gandalf.dialects.event_stream import Decoder, Message, failed_of
+from gandalf.dialects.lenient import Reader, checked
+
+_ABSENT = msgspec.Raw(b"")
 
 
 class _ToolUseStart(msgspec.Struct, rename="camel"):
-    name: str
+    name: str = ""
     tool_use_id: str = ""
     type: str | None = None
 
 
 class _Start(msgspec.Struct, rename="camel"):
     tool_use: _ToolUseStart | None = None
+    # Of the provider's own tools, and of models that draw.
+    tool_result: msgspec.Raw = _ABSENT
+    image: msgspec.Raw = _ABSENT
 
 
 class _StartView(msgspec.Struct, rename="camel"):
@@ -54,7 +66,8 @@ class _StartView(msgspec.Struct, rename="camel"):
 
 
 class _ToolUseDelta(msgspec.Struct):
-    input: str = ""
+    input: str | dict[str, msgspec.Raw] | None = None
+    """Text; an object from careless services."""
 
 
 class _ReasoningDelta(msgspec.Struct, rename="camel"):
@@ -67,6 +80,8 @@ class _Delta(msgspec.Struct, rename="camel"):
     text: str | None = None
     tool_use: _ToolUseDelta | None = None
     reasoning_content: _ReasoningDelta | None = None
+    citation: msgspec.Raw = _ABSENT
+    tool_result: msgspec.Raw = _ABSENT
 
 
 class _DeltaView(msgspec.Struct, rename="camel"):
@@ -88,11 +103,31 @@ class _MetadataView(msgspec.Struct, rename="camel"):
     service_tier: ServiceTier | None = None
 
 
-_decode_start = msgspec.json.Decoder(_StartView).decode
-_decode_delta = msgspec.json.Decoder(_DeltaView).decode
-_decode_block_stop = msgspec.json.Decoder(_BlockStopView).decode
-_decode_stop = msgspec.json.Decoder(_StopView).decode
-_decode_metadata = msgspec.json.Decoder(_MetadataView).decode
+_T = TypeVar("_T")
+_BROKEN = Failed(message="an event of the stream is unreadable")
+_UNKNOWN = Unread("unknown_type")
+_UNKNOWN_BLOCK = Unread("unknown_block")
+
+
+def _reading(view: type[_T]) -> Callable[[bytes], _T]:
+    """Return what reads a payload as ``view``, strictly and then for what it means."""
+    decode = msgspec.json.Decoder(view).decode
+    read = Reader(view, ASIDE).view
+
+    def reading(payload: bytes) -> _T:
+        try:
+            return decode(checked(payload))
+        except UNREADABLE:
+            return read(payload)
+
+    return reading
+
+
+_decode_start = _reading(_StartView)
+_decode_delta = _reading(_DeltaView)
+_decode_block_stop = _reading(_BlockStopView)
+_decode_stop = _reading(_StopView)
+_decode_metadata = _reading(_MetadataView)
 
 
 _Take = Callable[["ConverseStream", bytes, list[Event]], None]
@@ -101,12 +136,14 @@ _Take = Callable[["ConverseStream", bytes, list[Event]], None]
 class ConverseStream:
     """Parses one stream."""
 
-    __slots__ = ("_calls", "_decoder", "_hidden", "_stopped", "_wordless")
+    __slots__ = ("_calls", "_decoder", "_hidden", "_skipped", "_stopped", "_wordless")
 
     def __init__(self) -> None:
         self._decoder = Decoder()
         self._calls: dict[int, int] = {}
         """Which call a block is."""
+        self._skipped: set[int] = set()
+        """Blocks that are no part of the answer."""
         self._wordless: set[int] = set()
         """Blocks of calls whose arguments have not begun."""
         self._hidden: dict[int, list[str]] = {}
@@ -124,7 +161,7 @@ class ConverseStream:
             try:
                 self._take(message, events)
             except UNREADABLE:
-                events.append(Failed(message="an event of the stream is unreadable"))
+                events.append(_BROKEN)
         return events
 
     def flush(self) -> list[Event]:
@@ -141,6 +178,8 @@ class ConverseStream:
         take = self._TAKES.get(str(kind))
         if take is not None:
             take(self, message.payload, events)
+        else:
+            events.append(_UNKNOWN if kind else _BROKEN)
 
     def _delta(self, payload: bytes, events: list[Event]) -> None:
         view = _decode_delta(payload)
@@ -148,14 +187,22 @@ class ConverseStream:
         # A stream may begin with an empty text, which is no content.
         if delta.text:
             events.append(TextDelta(text=delta.text))
-        elif delta.tool_use is not None:
-            block = view.content_block_index
-            call = self._calls.get(block)
-            if call is not None and delta.tool_use.input:
-                self._wordless.discard(block)
-                events.append(ToolCallDelta(call=call, arguments=delta.tool_use.input))
+        elif delta.tool_use is not None and delta.tool_use.input is not None:
+            arguments = text_of(delta.tool_use.input)
+            self._goes_on(view.content_block_index, arguments, events)
         elif delta.reasoning_content is not None:
             self._thinks(view.content_block_index, delta.reasoning_content, events)
+        elif delta.text is None and not (delta.citation or delta.tool_result):
+            events.append(_BROKEN)
+
+    def _goes_on(self, block: int, arguments: str, events: list[Event]) -> None:
+        call = self._calls.get(block)
+        if call is None:
+            if block not in self._skipped:
+                events.append(_BROKEN)
+        elif arguments:
+            self._wordless.discard(block)
+            events.append(ToolCallDelta(call=call, arguments=arguments))
 
     def _thinks(self, block: int, delta: _ReasoningDelta, events: list[Event]) -> None:
         if delta.redacted_content is not None:
@@ -167,14 +214,19 @@ class ConverseStream:
 
     def _block_start(self, payload: bytes, events: list[Event]) -> None:
         view = _decode_start(payload)
-        use = view.start.tool_use
-        # What the provider's own tools do is between the model and them.
+        block, use = view.content_block_index, view.start.tool_use
         if use is None or use.type is not None:
+            self._skipped.add(block)
+            if use is None and not (view.start.tool_result or view.start.image):
+                events.append(_UNKNOWN_BLOCK)
             return
-        block = view.content_block_index
+        if not use.name:
+            events.append(_BROKEN)
+            return
         call = self._calls[block] = len(self._calls)
         self._wordless.add(block)
-        events.append(ToolCallStarted(call=call, id=use.tool_use_id, name=use.name))
+        call_id = use.tool_use_id or fresh_call_id()
+        events.append(ToolCallStarted(call=call, id=call_id, name=use.name))
 
     def _block_stop(self, payload: bytes, events: list[Event]) -> None:
         block = _decode_block_stop(payload).content_block_index
@@ -191,6 +243,9 @@ class ConverseStream:
         view = _decode_stop(payload)
         extra = view.additional_model_response_fields or ExtraFields()
         finish = finish_of(view.stop_reason)
+        if finish is None:
+            events.append(bad_end(view.stop_reason))
+            return
         events.append(Finished(finish=finish, stop_sequence=extra.stop_sequence))
         self._stopped = True
 

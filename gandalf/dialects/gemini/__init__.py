@@ -4,9 +4,10 @@ Source: https://ai.google.dev/api/generate-content and the types of Google's SDK
 (``google/genai/types.py``).
 
 calls        what a client asks for, and where its body names the model
-answers      what an answer says of itself; usage and finish reasons
+answers      what an answer says of itself; usage
 streams      a stream that passes through untouched
 reshape      a whole answer as the stream that it stands for, and back
+finishes     finish reasons; the closed table of good ones
 framing      where a stream's events end; streams that are one JSON array
 errors       what an upstream says, and what the gateway says
 fields       a request's object, in either spelling

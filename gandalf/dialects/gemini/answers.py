@@ -15,13 +15,12 @@ from collections.abc import Iterable
 import msgspec
 
 from gandalf.dialects.base import UNREADABLE, Answer
-from gandalf.dialects.conversation import Failed, Finish
+from gandalf.dialects.conversation import Failed
+from gandalf.dialects.ends import bad_end, lacks
 from gandalf.dialects.gemini.errors import failed_of
-from gandalf.dialects.unread import (
-    bad_end,
-    lacks,
-    read_whole,
-)
+from gandalf.dialects.gemini.finishes import GOOD_ENDS
+from gandalf.dialects.lenient import Reader
+from gandalf.dialects.unread import read_whole
 from gandalf.domain.usage import OtherUsage, TokenUsage
 
 NO_RAW = msgspec.Raw(b"")
@@ -74,6 +73,31 @@ class PartView(msgspec.Struct, rename="camel"):
     function_call: FunctionCallView | None = None
     inline_data: BlobView | None = None
     file_data: FileView | None = None
+    executable_code: msgspec.Raw = NO_RAW
+    code_execution_result: msgspec.Raw = NO_RAW
+    tool_call: msgspec.Raw = NO_RAW
+    tool_response: msgspec.Raw = NO_RAW
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it has nothing in it that any module here knows.
+
+        The last four are of tools that the provider runs, and no part of the answer.
+        """
+        known = (
+            self.text,
+            self.function_call,
+            self.inline_data,
+            self.file_data,
+            self.thought_signature,
+        )
+        own = (
+            self.executable_code,
+            self.code_execution_result,
+            self.tool_call,
+            self.tool_response,
+        )
+        return all(each is None for each in known) and not any(own)
 
 
 class ContentView(msgspec.Struct):
@@ -83,6 +107,7 @@ class ContentView(msgspec.Struct):
 class CandidateView(msgspec.Struct, rename="camel"):
     content: ContentView | None = None
     finish_reason: str | None = None
+    finish_message: str | None = None
     index: int = 0
     citation_metadata: msgspec.Raw = NO_RAW
     grounding_metadata: msgspec.Raw = NO_RAW
@@ -152,36 +177,21 @@ class PassingView(msgspec.Struct, rename="camel"):
         return feedback.block_reason
 
 
+ASIDE = (
+    "responseId",
+    "modelVersion",
+    "usageMetadata",
+    "finishMessage",
+    "citationMetadata",
+    "groundingMetadata",
+    "logprobsResult",
+)
+"""Members that hold nothing of the answer's own text; see ``lenient``."""
+
 decode_response = msgspec.json.Decoder(ResponseView).decode
+read_response = Reader(ResponseView, ASIDE)
 decode_passing = msgspec.json.Decoder(PassingView).decode
 _decode_grounding = msgspec.json.Decoder(_Grounding | None).decode
-
-_FILTERED = frozenset(
-    {
-        "SAFETY",
-        "RECITATION",
-        "BLOCKLIST",
-        "PROHIBITED_CONTENT",
-        "SPII",
-        "IMAGE_SAFETY",
-        "IMAGE_PROHIBITED_CONTENT",
-        "IMAGE_RECITATION",
-        "MODEL_ARMOR",
-    }
-)
-_FINISHES = {"MAX_TOKENS": Finish.LENGTH, "CONTINUATION": Finish.PAUSE}
-_REASONS = {
-    Finish.LENGTH: "MAX_TOKENS",
-    Finish.CONTENT_FILTER: "SAFETY",
-    Finish.REFUSAL: "SAFETY",
-    Finish.PAUSE: "OTHER",
-    Finish.OTHER: "OTHER",
-}
-
-GOOD_ENDS = frozenset({"STOP", *_FINISHES, *_FILTERED})
-"""Finish reasons with which an answer is complete. With every other one the model
-failed (``MALFORMED_FUNCTION_CALL``, ``OTHER``, ...):
-https://ai.google.dev/api/generate-content#FinishReason."""
 
 # Counting tokens costs nothing.
 _FREE = TokenUsage(input=0, output=0)
@@ -227,20 +237,6 @@ def _is_filled(member: msgspec.Raw) -> bool:
 def failed_in(view: PassingView | ResponseView, body: bytes) -> Failed | None:
     """Return the error that ``body``, seen as ``view``, carries, if it does."""
     return failed_of(body) if bytes(view.error) not in (b"", b"null") else None
-
-
-def finish_of(reason: str, *, called: bool) -> Finish:
-    """Return why a model stopped; ``called``: it has called functions."""
-    if reason == "STOP":
-        return Finish.TOOL_CALLS if called else Finish.STOP
-    if reason in _FILTERED:
-        return Finish.CONTENT_FILTER
-    return _FINISHES.get(reason, Finish.OTHER)
-
-
-def reason_of(finish: Finish) -> str:
-    """Return Gemini's word for ``finish``; ``STOP`` also after function calls."""
-    return _REASONS.get(finish, "STOP")
 
 
 def tokens_of(usage: UsageView | None, *, web_searches: int = 0) -> TokenUsage | None:

@@ -4,6 +4,10 @@ Each event of a stream is an answer object with the next parts of its candidates
 Function calls come whole, thoughts are parts marked as such, and a signature may come
 on any part, even one without text. There is no end marker but each candidate's
 ``finishReason``.
+
+An event of another shape is read for what it means (``lenient``); what cannot be read
+may be a part of the answer, and the stream has failed. A part of a type that is not
+known is skipped and counted.
 """
 
 from __future__ import annotations
@@ -13,11 +17,13 @@ from typing import Any
 
 import msgspec
 
+from gandalf.dialects import sse
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.conversation import (
     CitationDelta,
     Ended,
     Event,
+    Failed,
     Finish,
     Finished,
     RefusalDelta,
@@ -26,8 +32,10 @@ from gandalf.dialects.conversation import (
     ThinkingDelta,
     ToolCallDelta,
     ToolCallStarted,
+    Unread,
     UsageReported,
 )
+from gandalf.dialects.ends import bad_end
 from gandalf.dialects.gemini.answers import (
     NO_RAW,
     BlobView,
@@ -36,8 +44,7 @@ from gandalf.dialects.gemini.answers import (
     ResponseView,
     decode_response,
     failed_in,
-    finish_of,
-    reason_of,
+    read_response,
     usage_metadata,
 )
 from gandalf.dialects.gemini.completions import (
@@ -45,20 +52,47 @@ from gandalf.dialects.gemini.completions import (
     call_id,
     function_call,
     malformed,
+    new_response_id,
 )
+from gandalf.dialects.gemini.errors import failed_of
 from gandalf.dialects.gemini.extras import (
     citation_metadata,
     citations_of,
     logprobs_of,
     logprobs_result,
 )
-from gandalf.dialects.gemini.framing import Events, payloads
+from gandalf.dialects.gemini.finishes import finish_of, reason_of
+from gandalf.dialects.gemini.framing import Events, payload_of, split
 from gandalf.dialects.gemini.signing import signature_of, thinking_of
+from gandalf.dialects.lenient import is_scalar
+from gandalf.dialects.unread import is_utf8
 from gandalf.domain.usage import TokenUsage
 
 Json = dict[str, Any]
 
 _encode = msgspec.json.Encoder().encode
+_decode_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+_BROKEN = Failed(message="the upstream has sent an event that is not what its API says")
+_UNKNOWN = Unread("unknown_part")
+_UNKNOWN_TYPE = Unread("unknown_type")
+_UNKNOWN_MEMBER = Unread("unknown_member")
+_LINES = 2
+"""Line ends of an event as Google writes it."""
+_MEMBERS = frozenset(
+    (
+        "candidates",
+        "promptFeedback",
+        "usageMetadata",
+        "modelVersion",
+        "modelStatus",
+        "responseId",
+        "createTime",
+    )
+)
+_FRAMES = frozenset((b"", b"[done]", b"ping", b"null", b"keep-alive"))
+"""Data without an answer in it, from compatible servers."""
+_KEEP_ALIVES = frozenset((b"ping", b"keep-alive", b"heartbeat"))
 
 
 class ChunkParser:
@@ -68,15 +102,13 @@ class ChunkParser:
     for. Any other is complete when each of its candidates has finished.
     """
 
-    __slots__ = ("_calls", "_cited", "_events", "_started", "malformed")
+    __slots__ = ("_calls", "_cited", "_events", "_started")
 
     def __init__(self) -> None:
         self._events = Events()
         self._started = False
         self._calls: dict[int, int] = {}
         self._cited: list[tuple[int, Json]] = []
-        self.malformed = 0
-        """Events that were not JSON, and were left out."""
 
     def feed(self, data: bytes) -> Sequence[Event]:
         """Return the events that ``data`` completes.
@@ -90,22 +122,57 @@ class ChunkParser:
     def flush(self) -> Sequence[Event]:
         """Return the events of what is left when the upstream has ended."""
         rest = self._events.flush()
-        return self._parsed(rest + b"\n\n") if rest.strip() else ()
+        events = self._parsed(rest + b"\n\n") if rest.strip() else []
+        # What is cut off is no hole: that the end is missing tells enough.
+        return [event for event in events if event is not _BROKEN]
 
     def _parsed(self, block: bytes) -> list[Event]:
         events: list[Event] = []
-        for payload in payloads(block):
+        whole = is_utf8(block)
+        for event in split(block):
+            if not whole and not is_utf8(event):
+                events.append(_BROKEN)
+                continue
+            payload = payload_of(event)
+            if (payload is None or event.count(b"\n") > _LINES) and _is_hole(event):
+                events.append(_BROKEN)
+            if payload is None:
+                continue
             try:
                 view = decode_response(payload)
-                self._read(view, payload, events)
             except UNREADABLE:
-                self.malformed += 1
+                self._odd(event, payload, events)
+            else:
+                self._take(view, payload, events)
         return events
+
+    def _odd(self, event: bytes, payload: bytes, events: list[Event]) -> None:
+        """Add what ``event`` means, which is not what Google writes."""
+        name = sse.name_of(event)
+        if payload.strip().lower() in _FRAMES or name in _KEEP_ALIVES:
+            return
+        try:
+            view, lost = read_response(payload)
+        except UNREADABLE:
+            scalar = is_scalar(payload)
+            events.append(_UNKNOWN_TYPE if scalar else _failure_of(payload))
+            return
+        events += [Unread(f"unreadable_{member}") for member in lost]
+        self._take(view, payload, events)
+
+    def _take(self, view: ResponseView, payload: bytes, events: list[Event]) -> None:
+        try:
+            self._read(view, payload, events)
+        except UNREADABLE:
+            events.append(_BROKEN)
 
     def _read(self, view: ResponseView, payload: bytes, events: list[Event]) -> None:
         failed = failed_in(view, payload)
         if failed is not None:
             events.append(failed)
+            return
+        if not view.candidates and not self._may_be_skipped(view, payload, events):
+            events.append(_failure_of(payload))
             return
         if not self._started:
             self._started = True
@@ -120,6 +187,20 @@ class ChunkParser:
             events.append(UsageReported(usage))
         if blocked:
             events.append(Ended())
+
+    def _may_be_skipped(
+        self, view: ResponseView, payload: bytes, events: list[Event]
+    ) -> bool:
+        """Return whether an object without candidates holds nothing of the answer."""
+        members = _decode_names(payload)
+        if members.keys() <= _MEMBERS:
+            return True
+        counted = view.usage_metadata is not None or view.prompt_feedback is not None
+        if counted:
+            events.append(_UNKNOWN_MEMBER)
+        elif "type" in members:
+            events.append(_UNKNOWN_TYPE)
+        return counted or "type" in members
 
     def _read_candidate(
         self, view: ResponseView, candidate: CandidateView, events: list[Event]
@@ -145,19 +226,31 @@ class ChunkParser:
                 logprobs = None
             elif part.inline_data is not None:
                 events.append(TextDelta(text=_shown(part.inline_data), choice=choice))
+            elif part.file_data is not None:
+                shown = f"![]({part.file_data.file_uri})"
+                events.append(TextDelta(text=shown, choice=choice))
+            elif part.is_unknown:
+                events.append(_UNKNOWN)
         if logprobs is not None:
             events.append(TextDelta(text="", choice=choice, logprobs=logprobs))
         self._read_citations(candidate, events)
         if candidate.finish_reason:
             called = choice in self._calls
             finish = finish_of(candidate.finish_reason, called=called)
-            events.append(Finished(finish=finish, choice=choice))
+            events.append(
+                Finished(finish=finish, choice=choice)
+                if finish is not None
+                else bad_end(candidate.finish_reason, candidate.finish_message or "")
+            )
 
     def _read_call(
         self, view: ResponseView, part: PartView, choice: int, events: list[Event]
     ) -> None:
         called = part.function_call
         if called is None:
+            return
+        if not called.name:
+            events.append(_BROKEN)
             return
         call = self._calls.get(choice, 0)
         self._calls[choice] = call + 1
@@ -184,6 +277,19 @@ class ChunkParser:
             if (candidate.index, citation) not in self._cited:
                 self._cited.append((candidate.index, citation))
                 events.append(CitationDelta(citation=citation, choice=candidate.index))
+
+
+def _failure_of(payload: bytes) -> Failed:
+    return failed_of(payload) if b'"error"' in payload else _BROKEN
+
+
+def _is_hole(event: bytes) -> bool:
+    """Return whether data may be lost in the framing of ``event``.
+
+    JSON outside of any data is an error; see ``framing``.
+    """
+    has_data = sse.data_of(event) is not None
+    return (has_data or payload_of(event) is None) and sse.is_strange(event)
 
 
 def _thinking(part: PartView, choice: int) -> ThinkingDelta:
@@ -269,7 +375,7 @@ class ChunkRenderer:
     def _begin(self, started: Started) -> None:
         ends = {
             "modelVersion": started.model or self._model,
-            "responseId": started.id,
+            "responseId": started.id or new_response_id(),
         }
         self._tail = b"," + _encode(ends)[1:] + b"\n\n"
         self._head = b'data: {"candidates":[{"content":{"parts":[{"text":'

@@ -6,12 +6,13 @@ Source: https://ai.google.dev/api/generate-content#v1beta.GenerateContentRespons
 from __future__ import annotations
 
 import re
-import zlib
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+from gandalf.dialects.arguments import fresh_call_id, named, text_of_raw
 from gandalf.dialects.base import UNREADABLE, Call
 from gandalf.dialects.conversation import (
     Choice,
@@ -24,14 +25,15 @@ from gandalf.dialects.conversation import (
     Thinking,
     ToolCall,
 )
+from gandalf.dialects.ends import AnswerFailed, bad_end
 from gandalf.dialects.gemini.answers import (
     CandidateView,
     FunctionCallView,
     PartView,
     ResponseView,
     decode_response,
-    finish_of,
-    reason_of,
+    failed_in,
+    read_response,
     usage_metadata,
 )
 from gandalf.dialects.gemini.extras import (
@@ -40,7 +42,9 @@ from gandalf.dialects.gemini.extras import (
     logprobs_of,
     logprobs_result,
 )
+from gandalf.dialects.gemini.finishes import finish_of, reason_of
 from gandalf.dialects.gemini.signing import signature_of, thinking_of
+from gandalf.dialects.lenient import checked
 
 Json = dict[str, Any]
 
@@ -51,8 +55,18 @@ _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def parse_answer(body: bytes) -> Completion:
-    """Return a whole answer. Raises one of ``UNREADABLE`` if it is none."""
-    view = decode_response(body)
+    """Return a whole answer.
+
+    Raises:
+        UNREADABLE: It is none.
+        AnswerFailed: It reports a failure.
+    """
+    try:
+        view = decode_response(checked(body))
+    except UNREADABLE:
+        view = read_response.view(body)
+    if failed := failed_in(view, body):
+        raise AnswerFailed(failed)
     if not view.candidates and view.blocked is None:
         raise msgspec.ValidationError("neither candidates nor a reason for having none")
     choices = tuple(
@@ -74,11 +88,16 @@ def render_answer(completion: Completion, call: Call) -> bytes:
             _candidate(choice, index) for index, choice in enumerate(completion.choices)
         ],
         "modelVersion": completion.model or call.model,
-        "responseId": completion.id,
+        "responseId": completion.id or new_response_id(),
     }
     if completion.usage is not None:
         told["usageMetadata"] = usage_metadata(completion.usage)
     return msgspec.json.encode(told)
+
+
+def new_response_id() -> str:
+    """Return an id for an answer whose upstream gives none."""
+    return secrets.token_urlsafe(16)
 
 
 def call_id(
@@ -96,8 +115,7 @@ def call_id(
         return called.id
     base = _NOT_IN_IDS.sub("", view.response_id)[-_MAX_ID:]
     if not base:
-        seed = called.name.encode() + bytes(called.args)
-        base = f"{zlib.crc32(seed):08x}"
+        return fresh_call_id()
     return f"call_{base}_{choice}_{count}" if choice else f"call_{base}_{count}"
 
 
@@ -106,10 +124,7 @@ def arguments_of(called: FunctionCallView) -> str:
 
     Without the indentation that whole answers have and streamed ones do not.
     """
-    arguments = bytes(called.args)
-    if arguments in (b"", b"null"):
-        return "{}"
-    return msgspec.json.format(arguments, indent=-1).decode()
+    return msgspec.json.format(text_of_raw(called.args), indent=-1)
 
 
 def function_call(call_id: str, name: str, arguments: str) -> Json | None:
@@ -143,13 +158,20 @@ def _choice(view: ResponseView, candidate: CandidateView) -> Choice:
         parts += _parts_of(part)
         if part.thought_signature and not part.thought:
             signature = part.thought_signature
-    reason = candidate.finish_reason
     return Choice(
         parts=_with_citations(parts, citations_of(candidate)),
-        finish=finish_of(reason, called=calls > 0) if reason else None,
+        finish=_finish(candidate, called=calls > 0),
         signature=signature,
         logprobs=logprobs_of(candidate),
     )
+
+
+def _finish(candidate: CandidateView, *, called: bool) -> Finish:
+    reason = candidate.finish_reason
+    finish = finish_of(reason or "", called=called)
+    if finish is None:
+        raise AnswerFailed(bad_end(reason, candidate.finish_message or ""))
+    return finish
 
 
 def _call(
@@ -158,7 +180,7 @@ def _call(
     called = part.function_call or FunctionCallView()
     return ToolCall(
         id=call_id(view, called, candidate.index, count),
-        name=called.name,
+        name=named(called.name),
         arguments=arguments_of(called),
         signature=part.thought_signature,
     )

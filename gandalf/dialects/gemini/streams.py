@@ -14,18 +14,18 @@ import msgspec
 
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.conversation import Failed
+from gandalf.dialects.ends import bad_end
 from gandalf.dialects.gemini.answers import (
-    GOOD_ENDS,
     EndView,
     PassingView,
     decode_passing,
     failed_in,
 )
+from gandalf.dialects.gemini.finishes import GOOD_ENDS
 from gandalf.dialects.gemini.framing import Events, payload_of, split
 from gandalf.dialects.unread import (
     NOT_JSON,
     UNKNOWN_SHAPE,
-    bad_end,
     count,
     is_json,
     is_silence,

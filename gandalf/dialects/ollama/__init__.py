@@ -7,6 +7,7 @@ answers     a whole answer: what it says of itself, parsed and rendered
 streams     a stream: passed through untouched, parsed and rendered
 reshape     a whole answer as the stream that it stands for, and back
 errors      what an upstream says, and what the gateway says
+finishes    done reasons; the closed table of good ones
 requests    a request as it is written
 parsing     a request as a conversation
 rendering   a conversation as a request

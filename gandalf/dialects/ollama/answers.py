@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from gandalf.dialects.arguments import fresh_call_id, named
 from gandalf.dialects.base import UNREADABLE, Answer, Call
 from gandalf.dialects.conversation import (
     Choice,
@@ -25,13 +26,14 @@ from gandalf.dialects.conversation import (
     Thinking,
     ToolCall,
 )
+from gandalf.dialects.ends import AnswerFailed, bad_end, lacks
+from gandalf.dialects.lenient import Reader, checked
 from gandalf.dialects.ollama import wire
 from gandalf.dialects.ollama.errors import failed_in
+from gandalf.dialects.ollama.finishes import finish_of, is_good_end, reason_of
 from gandalf.dialects.ollama.images import image_of
 from gandalf.dialects.ollama.wire import is_empty
 from gandalf.dialects.unread import (
-    bad_end,
-    lacks,
     read_leniently,
     read_whole,
 )
@@ -62,6 +64,8 @@ class AnswerView(msgspec.Struct):
     prompt_eval_cached_count: int | None = None
     eval_count: int | None = None
     error: msgspec.Raw = wire.ABSENT
+    type: Any = None
+    """Of a line that is no answer; Ollama itself has none."""
 
 
 class PassingView(AnswerView):
@@ -75,16 +79,20 @@ class _EndView(msgspec.Struct):
     done_reason: msgspec.Raw = wire.ABSENT
 
 
-GOOD_ENDS = frozenset(
-    {"content_filter", "length", "load", "pause", "refusal", "stop", "stop_sequence"}
-    | {"tool_calls", "unload"}
+ASIDE = (
+    "model",
+    "created_at",
+    "logprobs",
+    "prompt_eval_count",
+    "prompt_eval_cached_count",
+    "eval_count",
+    "id",
 )
-"""Reasons with which an answer is complete: Ollama's own, and those of the gateway.
-
-``"done":true`` without a reason is one as well: Ollama before 0.1.40 gave none."""
+"""Members that hold nothing of the answer's own text; see ``lenient``."""
 
 decode_answer = msgspec.json.Decoder(AnswerView).decode
 decode_passing = msgspec.json.Decoder(PassingView).decode
+read_odd_answer = Reader(AnswerView, ASIDE)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -125,13 +133,18 @@ def failed_end(view: AnswerView, data: bytes) -> Failed | None:
         end = read_leniently(data, _EndView) or _EndView()
         written = bytes(end.done_reason).decode(errors="replace")
         return bad_end(written) if written not in ("", "null") else None
-    return bad_end(reason) if reason is not None and reason not in GOOD_ENDS else None
+    return None if reason is None or is_good_end(reason) else bad_end(reason)
 
 
 def tokens_of(view: AnswerView) -> TokenUsage | None:
     return wire.usage_of(
         view.prompt_eval_count, view.prompt_eval_cached_count, view.eval_count
     )
+
+
+def is_without_message(view: AnswerView) -> bool:
+    """Return whether ``view`` has none of the members that hold an answer."""
+    return view.message is None and view.response is None and view.image is None
 
 
 def message_of(view: AnswerView) -> MessageView:
@@ -150,16 +163,25 @@ def message_of(view: AnswerView) -> MessageView:
 
 
 def parse_answer(body: bytes) -> Completion:
-    """Return a whole answer. Raises one of ``UNREADABLE`` if it is none."""
-    view = decode_answer(body)
-    if view.message is None and view.response is None and view.done is None:
+    """Return a whole answer.
+
+    Raises:
+        UNREADABLE: It is none.
+        AnswerFailed: It reports a failure.
+    """
+    try:
+        view = decode_answer(checked(body))
+    except UNREADABLE:
+        view = read_odd_answer.view(body)
+    if failed := failed_in(view.error):
+        raise AnswerFailed(failed)
+    if is_without_message(view):
         raise msgspec.ValidationError("the answer has no message")
     message = message_of(view)
     calls = calls_of(message.tool_calls or (), view.created_at, 0)
-    finish = finish_of(view.done_reason, calls=bool(calls)) if view.done else None
     choice = Choice(
         parts=(*_parts(message), *calls),
-        finish=finish,
+        finish=_finish(view, called=bool(calls)),
         logprobs=neutral_logprobs(view.logprobs),
     )
     return Completion(
@@ -168,6 +190,13 @@ def parse_answer(body: bytes) -> Completion:
         choices=(choice,),
         usage=tokens_of(view),
     )
+
+
+def _finish(view: AnswerView, *, called: bool) -> Finish:
+    finish = finish_of(view.done_reason, called=called) if view.done else None
+    if finish is None:
+        raise AnswerFailed(bad_end(view.done_reason))
+    return finish
 
 
 def _parts(message: MessageView) -> list[Part]:
@@ -193,7 +222,7 @@ def calls_of(
 
 
 def _call_of(call: wire.ToolCall, created_at: str, count: int) -> ToolCall:
-    name = call.function.name
+    name = named(call.function.name)
     arguments = wire.arguments_text(call.function.arguments)
     return ToolCall(
         id=call.id or _made_up_id(created_at, count, name, arguments),
@@ -204,18 +233,10 @@ def _call_of(call: wire.ToolCall, created_at: str, count: int) -> ToolCall:
 
 def _made_up_id(*seed: object) -> str:
     # The time of the answer keeps equal calls of two turns apart.
+    if not seed[0]:
+        return fresh_call_id()
     digest = hashlib.blake2b(repr(seed).encode(errors="replace"), digest_size=12)
     return f"call_{digest.hexdigest()}"
-
-
-def finish_of(reason: str | None, *, calls: bool) -> Finish:
-    """Return why a model stopped that says ``reason`` and may have called tools."""
-    if reason in (None, "", "stop", "load", "unload"):
-        return Finish.TOOL_CALLS if calls else Finish.STOP
-    try:
-        return Finish(reason)
-    except ValueError:
-        return Finish.OTHER
 
 
 def neutral_logprobs(logprobs: list[wire.TokenLogprob] | None) -> dict[str, Any] | None:
@@ -309,13 +330,6 @@ def rendered_calls(
         named: dict[str, Any] = {"id": call.id} if call.id else {}
         rendered.append({**named, "function": function})
     return rendered, failed
-
-
-def reason_of(finish: Finish | None) -> str:
-    """Return the ``done_reason``; what Ollama has no word for keeps its own."""
-    if finish in (None, Finish.STOP, Finish.STOP_SEQUENCE, Finish.TOOL_CALLS):
-        return "stop"
-    return finish.value
 
 
 def own_logprobs(logprobs: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - OpenAI's JSON

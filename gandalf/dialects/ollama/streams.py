@@ -7,6 +7,7 @@ the model stopped and what it used; a line with ``error`` ends a stream that fai
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 import msgspec
@@ -26,24 +27,28 @@ from gandalf.dialects.conversation import (
     ToolCall,
     ToolCallDelta,
     ToolCallStarted,
+    Unread,
     UsageReported,
 )
+from gandalf.dialects.ends import bad_end
+from gandalf.dialects.lenient import checked, is_scalar
 from gandalf.dialects.ollama import wire
 from gandalf.dialects.ollama.answers import (
     AnswerView,
     calls_of,
     decode_answer,
     failed_end,
-    finish_of,
+    is_without_message,
     message_of,
     neutral_logprobs,
     own_logprobs,
     placed,
-    reason_of,
+    read_odd_answer,
     rendered_calls,
     tokens_of,
 )
 from gandalf.dialects.ollama.errors import failed_in
+from gandalf.dialects.ollama.finishes import finish_of, reason_of
 from gandalf.dialects.unread import (
     NOT_JSON,
     UNKNOWN_SHAPE,
@@ -57,6 +62,10 @@ from gandalf.domain.usage import TokenUsage
 # What is not JSON may be the page of a proxy, or half of what the model said. To leave
 # it out would make the answer silently short.
 _NONSENSE = Failed(message="a line of the stream is not JSON")
+
+
+_UNKNOWN = Unread("unknown_type")
+_EMPTY = AnswerView()
 
 
 class AnswerStream:
@@ -205,16 +214,43 @@ class StreamParser:
         events: list[Event] = []
         if self._over:
             return events
-        for line in ndjson.split(self._buffer.feed(data)):
+        block = self._buffer.feed(data)
+        whole = is_utf8(block)
+        for line in ndjson.split(block):
             try:
-                self._read(decode_answer(line), events)
+                view = decode_answer(line if whole else checked(line))
             except UNREADABLE:
-                if line.strip():
-                    events.append(_NONSENSE)
-                    self._over = True
+                self._odd(line, events)
+            else:
+                self._take(view, events)
             if self._over:
                 break
         return events
+
+    def _odd(self, line: bytes, events: list[Event]) -> None:
+        """Add what ``line`` means, which is not what Ollama writes."""
+        if not line.strip():
+            return
+        try:
+            view, lost = read_odd_answer(line)
+        except UNREADABLE:
+            if is_scalar(line):
+                events.append(_UNKNOWN)
+            else:
+                self._fail(_NONSENSE, events)
+            return
+        events += [Unread(f"unreadable_{member}") for member in lost]
+        self._take(view, events)
+
+    def _take(self, view: AnswerView, events: list[Event]) -> None:
+        try:
+            self._read(view, events)
+        except UNREADABLE:
+            self._fail(_NONSENSE, events)
+
+    def _fail(self, failed: Failed, events: list[Event]) -> None:
+        self._over = True
+        events.append(failed)
 
     def flush(self) -> Sequence[Event]:
         """Return the events of what is left when the upstream has ended.
@@ -224,16 +260,18 @@ class StreamParser:
         events: list[Event] = []
         rest = self._buffer.flush()
         if not self._over:
-            try:
-                self._read(decode_answer(rest), events)
-            except UNREADABLE:
-                return []
+            with suppress(*UNREADABLE):
+                self._take(decode_answer(rest), events)
         return events
 
     def _read(self, view: AnswerView, events: list[Event]) -> None:
         if failed := failed_in(view.error):
-            events.append(failed)
-            self._over = True
+            self._fail(failed, events)
+            return
+        if is_without_message(view) and not view.done:
+            if view.type is None and view != _EMPTY:
+                raise msgspec.ValidationError("a line has no message")
+            events += (_UNKNOWN,) if view.type is not None else ()
             return
         if not self._started:
             self._started = True
@@ -261,7 +299,10 @@ class StreamParser:
 
     def _read_end(self, view: AnswerView, events: list[Event]) -> None:
         self._over = True
-        finish = finish_of(view.done_reason, calls=self._calls > 0)
+        finish = finish_of(view.done_reason, called=self._calls > 0)
+        if finish is None:
+            events.append(bad_end(view.done_reason))
+            return
         events.append(Finished(finish=finish))
         usage = tokens_of(view)
         if usage is not None:

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import msgspec
 
+from gandalf.dialects.arguments import text_of_raw
 from gandalf.dialects.base import UNREADABLE
 from gandalf.domain.usage import TokenUsage
 
@@ -44,7 +45,6 @@ class TokenLogprob(msgspec.Struct):
 
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_text = msgspec.json.Decoder(str).decode
 
 
 def is_empty(raw: msgspec.Raw) -> bool:
@@ -62,14 +62,10 @@ def arguments_text(raw: msgspec.Raw) -> str:
     """Return a call's arguments as the neutral model has them: JSON text.
 
     Raises:
-        UnicodeDecodeError: They are not UTF-8.
+        UNREADABLE: They are no object, nor the text of one.
     """
-    if is_empty(raw):
-        return "{}"
     # Some servers in front of Ollama send text, as OpenAI does.
-    if bytes(raw).startswith(b'"'):
-        return _decode_text(raw)
-    return bytes(raw).decode()
+    return "{}" if is_empty(raw) else text_of_raw(raw)
 
 
 def arguments_object(text: str) -> msgspec.Raw | None:

@@ -24,10 +24,10 @@ What is translated, from here and to here:
 request_parser    a request; with ``wire`` and ``message_parser``
 request_renderer  a request; with ``message_renderer`` and ``treatments``
 translated        whole answers
-event_parser      a stream
+event_parser      a stream; with ``call_parser``
 event_renderer    a stream
 embeddings        requests and vectors
-thinking, finishes, citations  what several of these share
+thinking, finishes, citations, compatible  what several of these share
 """
 
 from collections.abc import Callable

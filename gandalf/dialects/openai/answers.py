@@ -8,8 +8,9 @@ import msgspec
 
 from gandalf.dialects.base import UNREADABLE, Answer
 from gandalf.dialects.conversation import Failed
+from gandalf.dialects.ends import bad_end, lacks
 from gandalf.dialects.openai.errors import failed_of
-from gandalf.dialects.openai.finishes import GOOD_ENDS
+from gandalf.dialects.openai.finishes import is_good_end
 from gandalf.dialects.openai.views import (
     NO_RAW,
     CompletionDetails,
@@ -23,7 +24,7 @@ from gandalf.dialects.openai.views import (
     decode_whole,
 )
 from gandalf.dialects.reported_cost import nano_of_cost, nano_of_ticks
-from gandalf.dialects.unread import bad_end, lacks, read_whole
+from gandalf.dialects.unread import read_whole
 from gandalf.domain.usage import OtherUsage, TokenUsage
 
 _NO_RAW = msgspec.Raw(b"")
@@ -71,7 +72,7 @@ def _failed_choice(choices: list[WholeChoice], *, chat: bool) -> Failed | None:
     for choice in choices:
         if choice.error and (failed := error_in(choice.error)) is not None:
             return failed
-        if choice.finish_reason not in GOOD_ENDS:
+        if not is_good_end(choice.finish_reason):
             return bad_end(choice.finish_reason)
         if chat and not bytes(choice.message).startswith(b"{"):
             return lacks("message")

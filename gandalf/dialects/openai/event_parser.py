@@ -2,16 +2,21 @@
 
 Source: https://platform.openai.com/docs/api-reference/chat/streaming. Rules:
 
-- ``data: [DONE]`` is the end, and nothing else is.
-- A call is known by its ``index``; a new id at an old index, or no index, is another
-  call, for compatible servers count carelessly.
+- ``data: [DONE]`` is the end, and nothing else is. Before it, each choice that began
+  needs a good finish reason.
 - Azure begins with a chunk without choices, model and id; it says nothing here.
-- An event that is not JSON is a hole in the answer: the stream has failed.
+- A chunk of another shape is read for what it means (``lenient``). What cannot be read
+  may be a part of the answer: the stream has failed. Events of another type are skipped
+  and counted, keep-alives are skipped.
+- An error is one in whatever shape: an ``error`` of the chunk or of a choice, an event
+  of that name, an object that is no chunk but has a message.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -30,28 +35,19 @@ from gandalf.dialects.conversation import (
     TextDelta,
     Thinking,
     ThinkingDelta,
-    ToolCallDelta,
-    ToolCallStarted,
+    Unread,
     UsageReported,
 )
+from gandalf.dialects.ends import bad_end
+from gandalf.dialects.lenient import Reader, is_scalar
 from gandalf.dialects.openai import thinking
 from gandalf.dialects.openai.answers import tokens_of
-from gandalf.dialects.openai.errors import failed_of
+from gandalf.dialects.openai.call_parser import CallParser, Function, ToolCall
+from gandalf.dialects.openai.compatible import ABSENT, ASIDE, KEEP_ALIVES, is_error
+from gandalf.dialects.openai.errors import failed_of, read_error
 from gandalf.dialects.openai.finishes import finish_of
-from gandalf.dialects.openai.translated import made_up_id
 from gandalf.dialects.openai.views import UsageView
-
-
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _ToolCall(msgspec.Struct):
-    index: int | None = None
-    id: str | None = None
-    function: _Function | None = None
-    extra_content: thinking.ExtraContent | None = None
+from gandalf.dialects.unread import is_utf8
 
 
 class _Audio(msgspec.Struct):
@@ -61,8 +57,8 @@ class _Audio(msgspec.Struct):
 class _Delta(thinking.Carrier, kw_only=True):
     content: str | list[thinking.Piece] | None = None
     refusal: str | None = None
-    tool_calls: list[_ToolCall] | None = None
-    function_call: _Function | None = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: Function | None = None
     annotations: list[dict[str, Any]] | None = None
     audio: _Audio | None = None
 
@@ -73,8 +69,13 @@ _NO_DELTA = _Delta()
 class _Choice(msgspec.Struct):
     index: int = 0
     delta: _Delta | None = None
+    message: _Delta | None = None
+    """In place of ``delta``, from servers that stream whole messages."""
+    text: str | None = None
+    """Of a legacy completion."""
     finish_reason: str | None = None
     logprobs: Any = None
+    error: msgspec.Raw = ABSENT
 
 
 class _Chunk(msgspec.Struct):
@@ -85,11 +86,25 @@ class _Chunk(msgspec.Struct):
     """Not every server sends a whole number."""
     usage: UsageView | None = None
     service_tier: str | None = None
-    error: msgspec.Raw = msgspec.Raw(b"")
+    error: msgspec.Raw = ABSENT
+
+
+class _Other(msgspec.Struct):
+    """An object that is no chunk with choices."""
+
+    choices: msgspec.Raw = ABSENT
+    object: Any = None
+    type: Any = None
+    message: Any = None
+    detail: Any = None
+    errors: Any = None
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
-_NO_ERROR = (b"", b"null")
+_read = Reader(_Chunk, ASIDE)
+_read_other = Reader(_Other, ())
+_TEXTLESS = ("text", "reference")
+"""Types of parts of a content that may be without text."""
 
 
 class StreamParser:
@@ -118,25 +133,78 @@ class StreamParser:
     def _parse(self, block: bytes) -> list[Event]:
         events: list[Event] = []
         plain = b"\r" not in block
+        whole = is_utf8(block)
         for event in sse.split(block):
-            data = _data_of(event) if plain else sse.data_of(event)
-            if data is None or not (data := data.strip()):
+            if not whole and not is_utf8(event):
+                events.append(_BROKEN)
                 continue
-            if data == b"[DONE]":
-                events.append(_ENDED)
+            data = _line_of(event) if plain else None
+            if data is None:
+                data = self._data_of(event, events)
+            if not data:
                 continue
             try:
                 chunk = _decode(data)
             except UNREADABLE:
-                events.append(_BROKEN)
+                self._odd(event, data, events)
                 continue
-            self._chunk(chunk, events)
+            if chunk.choices is None or _is_special(event):
+                self._odd(event, data, events)
+            else:
+                self._chunk(chunk, events)
         return events
 
+    def _data_of(self, event: bytes, events: list[Event]) -> bytes:
+        if sse.is_strange(event):
+            # JSON where events should be is an error.
+            bare = event.strip()
+            events.append(_error_of(bare) if bare.startswith(b"{") else _BROKEN)
+            return b""
+        return (sse.data_of(event) or b"").strip()
+
+    def _odd(self, event: bytes, data: bytes, events: list[Event]) -> None:
+        """Add what ``event`` means, which is not a chunk as OpenAI writes it."""
+        data, name = data.strip(), sse.name_of(event)
+        if data == b"[DONE]":
+            events.append(self._end())
+        elif name == b"error":
+            events.append(_error_of(data))
+        elif name in KEEP_ALIVES or data.lower() in KEEP_ALIVES:
+            return
+        else:
+            try:
+                self._read(data, events)
+            except UNREADABLE:
+                events.append(_UNKNOWN if is_scalar(data) else _BROKEN)
+
+    def _read(self, data: bytes, events: list[Event]) -> None:
+        chunk, lost = _read(data)
+        events += [Unread(f"unreadable_{name}") for name in lost]
+        if chunk.choices is None and not is_error(chunk.error):
+            failure = self._without_choices(chunk, data, events)
+            if failure is not None:
+                events.append(failure)
+                return
+        self._chunk(chunk, events)
+
+    def _without_choices(
+        self, chunk: _Chunk, data: bytes, events: list[Event]
+    ) -> Failed | None:
+        """Return the failure that an object without choices is, if it is one."""
+        other = _read_other.view(data)
+        if chunk.usage is not None or bytes(other.choices) == b"null":
+            return None
+        if other.object == "error" or other.message or other.detail or other.errors:
+            return _error_of(data)
+        if other.object == "chat.completion.chunk":
+            return _BROKEN
+        if other.type != "ping" and data != b"{}":
+            events.append(_UNKNOWN)
+        return None
+
     def _chunk(self, chunk: _Chunk, events: list[Event]) -> None:
-        error = bytes(chunk.error)
-        if error not in _NO_ERROR:
-            events.append(failed_of(error))
+        if is_error(chunk.error):
+            events.append(failed_of(bytes(chunk.error)))
             return
         if not self._started and (chunk.choices or chunk.model):
             self._start(chunk, events)
@@ -151,62 +219,88 @@ class StreamParser:
             if tokens is not None:
                 events.append(UsageReported(tokens))
 
+    def _end(self) -> Event:
+        """Return the end of the stream: a failure if a choice has no good end."""
+        parsers = self._choices.values()
+        whole = parsers and all(parser.finished for parser in parsers)
+        return _ENDED if whole else bad_end(None)
+
     def _start(self, chunk: _Chunk, events: list[Event]) -> None:
         self._started = True
-        self._id = chunk.id or ""
+        # Ids of calls are made of it, and must not be those of another answer.
+        self._id = chunk.id or uuid.uuid4().hex[:24]
         created = None if chunk.created is None else int(chunk.created)
-        events.append(Started(id=self._id, model=chunk.model or "", created=created))
+        started = Started(id=chunk.id or "", model=chunk.model or "", created=created)
+        events.append(started)
 
 
 _ENDED = Ended()
 _BROKEN = Failed(message="the upstream has sent an event that is not what its API says")
+_UNKNOWN = Unread("unknown_type")
 
 
-def _data_of(event: bytes) -> bytes | None:
-    # Nearly all events are one line, and need not be taken apart.
+def _is_special(event: bytes) -> bool:
+    """Return whether the type of ``event`` says more than its data."""
+    if event.startswith(b"data:"):
+        return False
+    name = sse.name_of(event)
+    return name == b"error" or name in KEEP_ALIVES
+
+
+def _error_of(data: bytes) -> Failed:
+    """Return what ``data``, an error in a shape that is not OpenAI's, tells."""
+    with suppress(*UNREADABLE):
+        error = _read(data)[0].error
+        if is_error(error):
+            return failed_of(bytes(error))
+    details = read_error(data)
+    return Failed(message=details.message, code=details.code)
+
+
+def _line_of(event: bytes) -> bytes | None:
+    """Return the data of ``event`` if it is one line of JSON, as nearly all are."""
     if event.startswith(b"data: {") and event.find(b"\n") >= len(event) - 2:
         return event[6:]
-    return sse.data_of(event)
+    return None
 
 
 class _ChoiceParser:
     """What has come of one choice."""
 
-    __slots__ = (
-        "_by_index",
-        "_calls",
-        "_id",
-        "_index",
-        "_last",
-        "_refused",
-        "_thought",
-    )
+    __slots__ = ("_calls", "_index", "_refused", "_thought", "finished")
 
     def __init__(self, index: int, answer_id: str) -> None:
         self._index = index
-        self._id = answer_id
-        self._by_index: dict[int, tuple[int, str]] = {}
-        self._calls = 0
-        self._last: tuple[int, str] | None = None
+        self._calls = CallParser(index, answer_id)
         self._refused = False
         self._thought = False
         """Whether thinking has come as text, which blocks only repeat."""
+        self.finished = False
+        """Whether a good end has come."""
 
     def parse(self, choice: _Choice, events: list[Event]) -> None:
-        delta = choice.delta or _NO_DELTA
+        delta = choice.delta or choice.message or _NO_DELTA
         if delta.reasoning_content or delta.reasoning:
             self._thinks(delta, events)
         elif delta.thinking_blocks or delta.reasoning_details:
             self._seals(delta, events)
         if delta.content:
             self._says(delta.content, choice.logprobs, events)
+        elif choice.text:
+            self._says(choice.text, choice.logprobs, events)
         if delta.tool_calls:
             for call in delta.tool_calls:
-                self._calls_tool(call, events)
+                self._calls.parse(call, events)
         self._rare(delta, events)
+        if choice.error:
+            self._fails(choice.error, events)
+        # Some servers write "" where OpenAI has null: there it is no end.
         if choice.finish_reason:
-            finish = finish_of(choice.finish_reason, refused=self._refused)
-            events.append(Finished(finish=finish, choice=self._index))
+            self._ends(choice.finish_reason, events)
+
+    def _fails(self, error: msgspec.Raw, events: list[Event]) -> None:
+        if is_error(error):
+            events.append(failed_of(bytes(error)))
 
     def _says(
         self, content: str | list[thinking.Piece], logprobs: object, events: list[Event]
@@ -219,6 +313,8 @@ class _ChoiceParser:
         for piece in content:
             thought = thinking.thought_in(piece)
             if thought is None:
+                if not piece.text and piece.type not in _TEXTLESS:
+                    events.append(Unread("unknown_part"))
                 events.append(TextDelta(text=piece.text, choice=self._index))
             else:
                 events.append(ThinkingDelta(text=thought, choice=self._index))
@@ -234,12 +330,21 @@ class _ChoiceParser:
                 citation.pop("index", None)
                 events.append(CitationDelta(citation=citation, choice=index))
         if delta.function_call is not None:
-            self._calls_tool(_ToolCall(index=-1, function=delta.function_call), events)
+            self._calls.parse(ToolCall(index=-1, function=delta.function_call), events)
         if delta.audio is not None and delta.audio.transcript:
             events.append(TextDelta(text=delta.audio.transcript, choice=index))
         signature = thinking.signature_of(delta.extra_content)
         if signature:
             events.append(TextDelta(text="", signature=signature, choice=index))
+
+    def _ends(self, reason: str, events: list[Event]) -> None:
+        finish = finish_of(reason, refused=self._refused)
+        if finish is None:
+            events.append(bad_end(reason))
+            return
+        self.finished = True
+        self._calls.finish(events)
+        events.append(Finished(finish=finish, choice=self._index))
 
     # Thinking.
 
@@ -267,47 +372,6 @@ class _ChoiceParser:
             for thought in thinking.thoughts_of(delta)
             if not self._thought or _sealed(thought)
         ]
-
-    # Calls.
-
-    def _calls_tool(self, call: _ToolCall, events: list[Event]) -> None:
-        function = call.function or _Function()
-        place = self._place_of(call)
-        if place is None:
-            place = self._start(call, function, events)
-        if function.arguments:
-            events.append(
-                ToolCallDelta(
-                    call=place, arguments=function.arguments, choice=self._index
-                )
-            )
-
-    def _place_of(self, call: _ToolCall) -> int | None:
-        known = self._last if call.index is None else self._by_index.get(call.index)
-        if known is None or (call.id and call.id != known[1]):
-            return None
-        if call.index is None and not call.id and call.function and call.function.name:
-            # A whole call at once, from a server that gives neither index nor id.
-            return None
-        return known[0]
-
-    def _start(self, call: _ToolCall, function: _Function, events: list[Event]) -> int:
-        place = self._calls
-        self._calls += 1
-        call_id = call.id or made_up_id(self._id, self._index, place)
-        self._last = known = (place, call.id or call_id)
-        if call.index is not None:
-            self._by_index[call.index] = known
-        events.append(
-            ToolCallStarted(
-                call=place,
-                id=call_id,
-                name=function.name or "",
-                signature=thinking.signature_of(call.extra_content),
-                choice=self._index,
-            )
-        )
-        return place
 
 
 def _sealed(thought: Thinking) -> bool:

@@ -195,7 +195,7 @@ class _Choice:
             return
         delta: Json = {"content": event.text}
         if event.signature:
-            delta |= self._sealed(thinking.details_of((), signature=event.signature))
+            # Without ``reasoning_details``, which behind a text open another thought.
             delta["extra_content"] = thinking.extra_content(event.signature)
         self.write(delta, write, logprobs=event.logprobs)
 

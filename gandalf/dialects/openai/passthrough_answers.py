@@ -14,6 +14,7 @@ import msgspec
 from gandalf.dialects import sse
 from gandalf.dialects.base import UNREADABLE, Answer, Follower
 from gandalf.dialects.conversation import Failed
+from gandalf.dialects.ends import bad_end, lacks
 from gandalf.dialects.openai.answers import failure_in
 from gandalf.dialects.openai.counts import MetaView, UsageView, tokens_of
 from gandalf.dialects.openai.errors import failed_of, stream_error
@@ -21,7 +22,7 @@ from gandalf.dialects.openai.media import MediaStream, OpaqueStream
 from gandalf.dialects.openai.passthrough import Action, PassthroughCall
 from gandalf.dialects.openai.responses import ResponsesStream, ResponseView
 from gandalf.dialects.openai.responses import stream_error as responses_stream_error
-from gandalf.dialects.unread import Kind, bad_end, kind_of, lacks, read_whole
+from gandalf.dialects.unread import Kind, kind_of, read_whole
 from gandalf.domain.errors import GatewayError
 from gandalf.domain.objects import SeenObject
 from gandalf.domain.usage import OtherUsage, TokenUsage, add

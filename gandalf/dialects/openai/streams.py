@@ -15,11 +15,12 @@ from gandalf.dialects import sse
 from gandalf.dialects.base import UNREADABLE
 from gandalf.dialects.base import Call as BaseCall
 from gandalf.dialects.conversation import Failed
+from gandalf.dialects.ends import bad_end
 from gandalf.dialects.json_object import without_members
 from gandalf.dialects.openai.answers import error_in, failure_in, tokens_of
 from gandalf.dialects.openai.calls import Call
 from gandalf.dialects.openai.errors import failed_of
-from gandalf.dialects.openai.finishes import GOOD_ENDS
+from gandalf.dialects.openai.finishes import is_good_end
 from gandalf.dialects.openai.views import (
     AnswerView,
     ChoiceView,
@@ -32,7 +33,6 @@ from gandalf.dialects.openai.views import (
 from gandalf.dialects.unread import (
     NOT_JSON,
     UNKNOWN_SHAPE,
-    bad_end,
     count,
     is_silence,
     is_utf8,
@@ -263,7 +263,7 @@ class ChatStream:
             self.failed = error_in(choice.error)
         if reason:
             # Of compatible servers some write "" until there is one.
-            if reason not in GOOD_ENDS:
+            if not is_good_end(reason):
                 self.failed = self.failed or bad_end(reason)
                 return
             self._finished |= {index}

@@ -15,10 +15,12 @@ from typing import Any
 
 import msgspec
 
-from gandalf.dialects.base import Call
+from gandalf.dialects.arguments import named, text_of
+from gandalf.dialects.base import UNREADABLE, Call
 from gandalf.dialects.conversation import (
     Choice,
     Completion,
+    Finish,
     Media,
     Part,
     Refusal,
@@ -26,23 +28,23 @@ from gandalf.dialects.conversation import (
     Thinking,
     ToolCall,
 )
+from gandalf.dialects.ends import AnswerFailed, bad_end
+from gandalf.dialects.lenient import Reader, checked
 from gandalf.dialects.openai import thinking
 from gandalf.dialects.openai.answers import tokens_of, usage_json
+from gandalf.dialects.openai.call_parser import Function, made_up_id
 from gandalf.dialects.openai.calls import Call as OpenAICall
 from gandalf.dialects.openai.citations import annotation_of
+from gandalf.dialects.openai.compatible import ABSENT, ASIDE, is_error
+from gandalf.dialects.openai.errors import failed_of
 from gandalf.dialects.openai.finishes import finish_of, reason_of
 from gandalf.dialects.openai.views import UsageView
 
 Json = dict[str, Any]
 
 
-class _Function(msgspec.Struct):
-    name: str
-    arguments: str | None = None
-
-
 class _ToolCall(msgspec.Struct):
-    function: _Function
+    function: Function
     id: str | None = None
     extra_content: thinking.ExtraContent | None = None
 
@@ -64,7 +66,7 @@ class _Message(thinking.Carrier, kw_only=True):
     content: str | list[thinking.Piece] | None = None
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
-    function_call: _Function | None = None
+    function_call: Function | None = None
     annotations: list[Json] | None = None
     audio: _Audio | None = None
     images: list[_Image] | None = None
@@ -75,19 +77,22 @@ class _Choice(msgspec.Struct):
     index: int = 0
     finish_reason: str | None = None
     logprobs: Any = None
+    error: msgspec.Raw = ABSENT
 
 
 class _Answer(msgspec.Struct):
-    choices: list[_Choice]
+    choices: list[_Choice] | None = None
     id: str | None = None
     model: str | None = None
     created: float | None = None
     """Not every server sends a whole number."""
     usage: UsageView | None = None
     service_tier: str | None = None
+    error: msgspec.Raw = ABSENT
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
+_read = Reader(_Answer, ASIDE).view
 _encode = msgspec.json.Encoder().encode
 
 
@@ -95,20 +100,35 @@ _encode = msgspec.json.Encoder().encode
 
 
 def parse_answer(body: bytes) -> Completion:
-    """Return a whole chat completion. Raises one of ``UNREADABLE`` if it is none."""
-    answer = _decode(body)
+    """Return a whole chat completion.
+
+    Raises:
+        UNREADABLE: It is none.
+        AnswerFailed: It reports a failure.
+    """
+    try:
+        answer = _decode(checked(body))
+    except UNREADABLE:
+        answer = _read(body)
+    if is_error(answer.error):
+        raise AnswerFailed(failed_of(bytes(answer.error)))
+    if not answer.choices:
+        raise msgspec.ValidationError("the answer has no choices")
+    seed = answer.id or uuid.uuid4().hex[:24]
     answer.choices.sort(key=lambda choice: choice.index)
     return Completion(
         id=answer.id or "",
         model=answer.model or "",
         created=None if answer.created is None else int(answer.created),
-        choices=tuple(_parsed(choice, answer.id or "") for choice in answer.choices),
+        choices=tuple(_parsed(choice, seed) for choice in answer.choices),
         usage=tokens_of(answer.usage, answer.service_tier),
     )
 
 
 def _parsed(choice: _Choice, answer_id: str) -> Choice:
-    message, reason = choice.message, choice.finish_reason
+    message = choice.message
+    if is_error(choice.error):
+        raise AnswerFailed(failed_of(bytes(choice.error)))
     seals = thinking.call_signatures(message.reasoning_details or ())
     refusal = (Refusal(message.refusal),) if message.refusal else ()
     return Choice(
@@ -119,10 +139,17 @@ def _parsed(choice: _Choice, answer_id: str) -> Choice:
             *_media(message),
             *_calls(message, answer_id, seals),
         ),
-        finish=finish_of(reason, refused=bool(refusal)) if reason else None,
+        finish=_finish(choice.finish_reason, refused=bool(refusal)),
         signature=thinking.signature_of(message.extra_content) or seals.get(None),
         logprobs=choice.logprobs,
     )
+
+
+def _finish(reason: str | None, *, refused: bool) -> Finish:
+    finish = finish_of(reason or "", refused=refused)
+    if finish is None:
+        raise AnswerFailed(bad_end(reason))
+    return finish
 
 
 def _content(message: _Message) -> tuple[Text | Thinking, ...]:
@@ -163,17 +190,12 @@ def _calls(
     return tuple(
         ToolCall(
             id=call.id or made_up_id(answer_id, 0, place),
-            name=call.function.name,
-            arguments=call.function.arguments or "{}",
+            name=named(call.function.name),
+            arguments=text_of(call.function.arguments) or "{}",
             signature=thinking.signature_of(call.extra_content) or seals.get(call.id),
         )
         for place, call in enumerate(calls)
     )
-
-
-def made_up_id(answer_id: str, choice: int, call: int) -> str:
-    """Return an id for a call that a server gave none, the same every time."""
-    return f"call_{answer_id.rpartition('-')[2]}_{choice}_{call}"
 
 
 # Rendering.
