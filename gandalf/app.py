@@ -73,6 +73,7 @@ from gandalf.storage.journal import JournalDirectory
 from gandalf.storage.keys import KeyStore
 from gandalf.storage.managed import Managed, ManagedStore
 from gandalf.storage.objects import ObjectStore
+from gandalf.storage.reconcile import StateStore
 from gandalf.storage.requests import RequestRecords
 from gandalf.storage.tenants import TenantStore
 from gandalf.storage.usage import UsageTable
@@ -280,6 +281,7 @@ class _Gateway:
         self.config = ConfigManager(
             read,
             ManagedStore(database),
+            StateStore(database),
             routes,
             (
                 self.keys.replace_config_keys,
@@ -415,6 +417,7 @@ class _Gateway:
         trail = AuditLog(self.database)
         parts = Parts(
             config=self.config,
+            state=self.config,
             current=self.routes.config,
             version=lambda: self.routes.current.version,
             config_path=str(self.path),

@@ -26,10 +26,12 @@ from gandalf.config.merge import ManagedInvalid, Merged
 from gandalf.domain.audit import AuditEntry
 from gandalf.domain.errors import ShuttingDown
 from gandalf.domain.managed import ManagedObject
+from gandalf.domain.state import ManagedState
 from gandalf.http.upstreams import close_unused, make_snapshot
 from gandalf.providers.credentials import Keeper
 from gandalf.storage.errors import StorageError
 from gandalf.storage.managed import Edit, Managed, ManagedStore
+from gandalf.storage.reconcile import Plan, StateStore
 
 log = logging.getLogger("gandalf.reload")
 
@@ -77,6 +79,7 @@ class ConfigManager:
     Args:
         read: Reads the file and merges managed objects into it.
         store: The managed objects.
+        state: The managed objects, tenants and keys together.
         routes: Holder of the snapshot that requests use.
         configure: Called with each new configuration once it is in force.
         keeper: Keeps credentials fresh.
@@ -88,6 +91,7 @@ class ConfigManager:
         self,
         read: Read,
         store: ManagedStore,
+        state: StateStore,
         routes: RouteTable,
         configure: tuple[Callable[..., None], ...],
         keeper: Keeper | None = None,
@@ -97,6 +101,7 @@ class ConfigManager:
     ) -> None:
         self._read = read
         self._store = store
+        self._state = state
         self._routes = routes
         self._configure = configure
         self._keeper = keeper
@@ -149,6 +154,37 @@ class ConfigManager:
             return managed
 
         return await self._do(apply)
+
+    async def state(self) -> ManagedState:
+        """Return everything that the admin API manages, as of one moment.
+
+        Raises:
+            StorageError: It could not be read.
+        """
+        return await self._state.load()
+
+    async def reconcile(self, plan: Plan, *, dry_run: bool = False) -> None:
+        """Carry out the change that ``plan`` decides on and put it in force.
+
+        Raises:
+            ManagedInvalid: The result would not be a valid configuration.
+            ConfigError: The file itself is not valid at this moment.
+            TenantInUse, NoSuchParent: A tenant cannot be changed so.
+            StorageError: The database could not be written to; besides, what ``plan``
+                raises.
+        """
+
+        async def apply() -> None:
+            managed, merged = await self._state.change(
+                plan,
+                lambda state: self._read(state.objects),
+                time.time(),
+                dry_run=dry_run,
+            )
+            if not dry_run and managed.version != self.managed.version:
+                self._put_in_force(managed, merged)
+
+        await self._do(apply)
 
     async def _do(self, work: Callable[[], Awaitable[T]]) -> T:
         job = _Job(work)

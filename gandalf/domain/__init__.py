@@ -14,5 +14,6 @@ ids         unique names of requests, which tell their time
 tenants     organisations, teams and users, and what a key inherits from them
 audit       entries of the audit trail
 managed     objects made through the API, and where objects are declared
+state       everything that is managed, and a change of it
 secret      text that never shows itself
 """

@@ -13,6 +13,7 @@ rerating    costs of finished requests, computed again
 keys        client keys
 tenants     organisations, teams and users
 managed     providers, routes and the like that were made through the API
+reconcile   managed objects, tenants and keys, changed in one transaction
 audit       the audit trail
 objects     files, batches and responses at upstreams: whose, and where
 """

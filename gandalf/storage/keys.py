@@ -83,7 +83,7 @@ class KeyStore:
 
     async def all(self) -> list[StoredKey]:
         """Return every key, oldest first."""
-        return await self._database.read(_all)
+        return await self._database.read(load)
 
     async def page(
         self, wanted: KeyFilter, offset: int, limit: int
@@ -172,7 +172,8 @@ def _count(connection: sqlite3.Connection, now: float) -> KeyCount:
     return KeyCount(*row)
 
 
-def _all(connection: sqlite3.Connection) -> list[StoredKey]:
+def load(connection: sqlite3.Connection) -> list[StoredKey]:
+    """Return every key, oldest first."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM api_keys ORDER BY created_at, id"  # noqa: S608 - constant
     )
@@ -206,12 +207,12 @@ def _find(connection: sqlite3.Connection, key_id: str) -> StoredKey | None:
     return None if row is None else _stored_key(row)
 
 
-def _create(
-    connection: sqlite3.Connection,
-    key: StoredKey,
-    entry: AuditEntry,
-    replaced: StoredKey | None,
-) -> None:
+def insert(connection: sqlite3.Connection, key: StoredKey) -> None:
+    """Add ``key``, and its organisation if that is new.
+
+    Raises:
+        NoSuchParent: Its team is not one of its organisation.
+    """
     if (
         key.team_id is not None
         and not connection.execute(
@@ -220,6 +221,15 @@ def _create(
     ):
         raise tenants.NoSuchParent(f"the organization has no team {key.team_id!r}")
     _insert(connection, key)
+
+
+def _create(
+    connection: sqlite3.Connection,
+    key: StoredKey,
+    entry: AuditEntry,
+    replaced: StoredKey | None,
+) -> None:
+    insert(connection, key)
     if replaced is not None:
         connection.execute(
             "UPDATE api_keys SET expires_at = ? WHERE id = ?",
@@ -228,7 +238,8 @@ def _create(
     audit.append(connection, entry)
 
 
-def _update(connection: sqlite3.Connection, key: StoredKey, entry: AuditEntry) -> bool:
+def update(connection: sqlite3.Connection, key: StoredKey) -> bool:
+    """Write what may change of ``key``; return whether there is such a key."""
     updated = connection.execute(
         "UPDATE api_keys SET name = ?, role = ?, allowed_models = ?, rpm_limit = ?,"
         " tpm_limit = ?, max_concurrent = ?, allowed_providers = ?, tags = ?,"
@@ -249,9 +260,14 @@ def _update(connection: sqlite3.Connection, key: StoredKey, entry: AuditEntry) -
             key.key_id,
         ),
     ).rowcount
-    if updated == 1:
-        audit.append(connection, entry)
     return updated == 1
+
+
+def _update(connection: sqlite3.Connection, key: StoredKey, entry: AuditEntry) -> bool:
+    updated = update(connection, key)
+    if updated:
+        audit.append(connection, entry)
+    return updated
 
 
 def _insert(connection: sqlite3.Connection, key: StoredKey) -> bool:

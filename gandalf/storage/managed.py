@@ -72,7 +72,7 @@ class ManagedStore:
         Raises:
             StorageError: They could not be read.
         """
-        return await self._database.read(_load)
+        return await self._database.read(load)
 
     async def validated(self, validate: Callable[[Managed], T]) -> tuple[Managed, T]:
         """Return all managed objects, and ``validate`` of them, run in the thread.
@@ -103,7 +103,7 @@ class ManagedStore:
             StorageError: Nothing was written.
         """
         return await self._database.write(
-            partial(_change, edits=edits, validate=validate, entries=entries, now=now)
+            partial(change, edits=edits, validate=validate, entries=entries, now=now)
         )
 
 
@@ -117,7 +117,8 @@ def _version(connection: sqlite3.Connection) -> int:
     return version
 
 
-def _load(connection: sqlite3.Connection) -> Managed:
+def load(connection: sqlite3.Connection) -> Managed:
+    """Return all managed objects."""
     rows = connection.execute(
         "SELECT kind, name, spec, version, created_at, updated_at"
         " FROM managed_objects ORDER BY kind, name"
@@ -139,21 +140,22 @@ def _load(connection: sqlite3.Connection) -> Managed:
 def _validated(
     connection: sqlite3.Connection, validate: Callable[[Managed], T]
 ) -> tuple[Managed, T]:
-    state = _load(connection)
+    state = load(connection)
     return state, validate(state)
 
 
-def _change(
+def change(
     connection: sqlite3.Connection,
     edits: Sequence[Edit],
     validate: Callable[[Managed], T],
     entries: Sequence[AuditEntry],
     now: float,
 ) -> tuple[Managed, T]:
+    """Apply all ``edits``; return the new state and what was validated."""
     for edit in edits:
         _apply(connection, edit, now)
     connection.execute("UPDATE managed_version SET version = version + 1")
-    state = _load(connection)
+    state = load(connection)
     validated = validate(state)
     for entry in entries:
         audit.append(connection, entry)

@@ -77,11 +77,13 @@ class TenantStore:
             TenantExists: There is one of this kind and id.
             NoSuchParent: Its organisation or team does not exist.
         """
-        await self._database.write(partial(_insert, tenant=tenant, entry=entry))
+        await self._database.write(partial(_insert_audited, tenant=tenant, entry=entry))
 
     async def update(self, tenant: Tenant, entry: AuditEntry) -> bool:
         """Write ``tenant`` and the audit entry; return whether it exists."""
-        return await self._database.write(partial(_update, tenant=tenant, entry=entry))
+        return await self._database.write(
+            partial(_update_audited, tenant=tenant, entry=entry)
+        )
 
     async def delete(self, kind: TenantKind, tenant_id: str, entry: AuditEntry) -> bool:
         """Delete a tenant; return whether it existed.
@@ -90,7 +92,7 @@ class TenantStore:
             TenantInUse: Keys, users or teams belong to it.
         """
         return await self._database.write(
-            partial(_delete, kind=kind, id=tenant_id, entry=entry)
+            partial(_delete_audited, kind=kind, id=tenant_id, entry=entry)
         )
 
 
@@ -137,7 +139,13 @@ def _find(
     return found[0] if found else None
 
 
-def _insert(connection: sqlite3.Connection, tenant: Tenant, entry: AuditEntry) -> None:
+def insert(connection: sqlite3.Connection, tenant: Tenant) -> None:
+    """Add ``tenant``.
+
+    Raises:
+        TenantExists: There is one of this kind and id.
+        NoSuchParent: Its organisation or team does not exist.
+    """
     fields = _FIELDS[tenant.kind]
     _check_parents(connection, tenant)
     try:
@@ -148,10 +156,21 @@ def _insert(connection: sqlite3.Connection, tenant: Tenant, entry: AuditEntry) -
         )
     except sqlite3.IntegrityError as error:
         raise TenantExists(tenant.id) from error
+
+
+def _insert_audited(
+    connection: sqlite3.Connection, tenant: Tenant, entry: AuditEntry
+) -> None:
+    insert(connection, tenant)
     audit.append(connection, entry)
 
 
-def _update(connection: sqlite3.Connection, tenant: Tenant, entry: AuditEntry) -> bool:
+def update(connection: sqlite3.Connection, tenant: Tenant) -> bool:
+    """Write ``tenant``; return whether it exists.
+
+    Raises:
+        NoSuchParent: Its organisation or team does not exist.
+    """
     _check_parents(connection, tenant)
     fields = _FIELDS[tenant.kind]
     updated = connection.execute(
@@ -159,17 +178,28 @@ def _update(connection: sqlite3.Connection, tenant: Tenant, entry: AuditEntry) -
         " WHERE id = ?",
         (*_values(tenant), tenant.id),
     ).rowcount
-    if updated:
-        audit.append(connection, entry)
     return updated == 1
 
 
-def _delete(
+def _update_audited(
+    connection: sqlite3.Connection, tenant: Tenant, entry: AuditEntry
+) -> bool:
+    updated = update(connection, tenant)
+    if updated:
+        audit.append(connection, entry)
+    return updated
+
+
+def delete(
     connection: sqlite3.Connection,
     kind: TenantKind,
     id: str,  # noqa: A002
-    entry: AuditEntry,
 ) -> bool:
+    """Delete a tenant; return whether it existed.
+
+    Raises:
+        TenantInUse: Keys, users or teams belong to it.
+    """
     if (
         kind is TenantKind.USER
         and connection.execute(
@@ -187,8 +217,19 @@ def _delete(
         raise TenantInUse(id) from error
     if deleted:
         connection.execute("UPDATE key_version SET version = version + 1")
-        audit.append(connection, entry)
     return deleted == 1
+
+
+def _delete_audited(
+    connection: sqlite3.Connection,
+    kind: TenantKind,
+    id: str,  # noqa: A002
+    entry: AuditEntry,
+) -> bool:
+    deleted = delete(connection, kind, id)
+    if deleted:
+        audit.append(connection, entry)
+    return deleted
 
 
 def _check_parents(connection: sqlite3.Connection, tenant: Tenant) -> None:

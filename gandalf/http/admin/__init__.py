@@ -10,6 +10,8 @@ reference      the table as an HTML page and as docs/admin-api.md
 configuration  providers and routes
 keys           API keys
 tenants        organisations, teams and users
+apply          a document of all managed objects: export it, apply it
+plan           from a document and the present state to a change
 values         values that several endpoints take or show
 audit          the audit trail
 runtime        cache, breakers, reload, configuration in force

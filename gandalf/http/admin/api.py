@@ -14,6 +14,7 @@ from gandalf.domain.identity import Permission
 from gandalf.domain.managed import Kind
 from gandalf.domain.tenants import TenantKind
 from gandalf.http.admin import openapi, reference
+from gandalf.http.admin.apply import ApplyEndpoints, Reconciler
 from gandalf.http.admin.audit import AuditTrail, Trail
 from gandalf.http.admin.configuration import ConfigObjects, Configuration
 from gandalf.http.admin.keys import Keys, Store
@@ -41,6 +42,7 @@ class Parts:
     """The owners that the handlers ask."""
 
     config: Configuration
+    state: Reconciler
     current: Callable[[], Config]
     version: Callable[[], int]
     config_path: str
@@ -86,6 +88,9 @@ def _rows(parts: Parts) -> Iterator[AdminEndpoint]:
             example
         )
     yield from Keys(parts.keys, parts.refresh_keys, parts.cut).endpoints()
+    yield from ApplyEndpoints(
+        parts.state, parts.refresh_keys, parts.config_path
+    ).endpoints()
     yield from RequestEndpoints(parts.records).endpoints()
     yield from AuditTrail(parts.trail).endpoints()
     yield from RuntimeEndpoints(

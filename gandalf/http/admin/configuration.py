@@ -150,7 +150,7 @@ class ConfigObjects:
 
     async def create(self, asked: AdminRequest) -> AdminReply:
         require_operator(asked.identity)
-        spec = self._spec(asked.body)
+        spec = spec_of(asked.body)
         name = spec.get(ID_FIELD[self._kind])
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
             raise InvalidRequest(
@@ -169,13 +169,13 @@ class ConfigObjects:
         present = self._managed(name)
         if present is None:
             raise not_found(self._noun, name)
-        spec = self._spec(asked.body)
+        spec = spec_of(asked.body)
         if spec.setdefault(ID_FIELD[self._kind], name) != name:
             raise InvalidRequest(
                 f"the {self._noun} {name!r} cannot be renamed",
                 FieldError(ID_FIELD[self._kind], f"expected {name!r}"),
             )
-        _keep_secrets(spec, present.spec, SECRET_FIELDS[self._kind])
+        keep_secrets(spec, present.spec, SECRET_FIELDS[self._kind])
         await self._change(
             asked, "replace", name, spec, expected=_expected(asked, present)
         )
@@ -207,13 +207,13 @@ class ConfigObjects:
         present = self._managed(name)
         secret = SECRET_FIELDS[self._kind]
         if spec is not None:
-            _refuse_literal_secrets(spec, secret)
+            refuse_literal_secrets(spec, secret)
         entry = entry_of(
             asked,
             f"{self._kind}.{action}",
             f"{self._kind}/{name}",
-            before=None if present is None else _without_secrets(present.spec, secret),
-            after=None if spec is None else _without_secrets(spec, secret),
+            before=None if present is None else without_secrets(present.spec, secret),
+            after=None if spec is None else without_secrets(spec, secret),
         )
         edit = Edit(kind=self._kind, name=name, spec=spec, expected_version=expected)
         try:
@@ -306,19 +306,24 @@ class ConfigObjects:
             target["provider_id"] = target["provider"]
         return shown
 
-    def _spec(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return what a client sent as the file would have it."""
-        spec = {k: v for k, v in body.items() if k not in _SHOWN_ONLY}
-        for target in spec.get("targets") or ():
-            if isinstance(target, dict) and "provider_id" in target:
-                target.setdefault("provider", target["provider_id"])
-                del target["provider_id"]
-        _refuse_unwritable(spec)
-        return spec
-
 
 # Fields of an answer that are not part of an object, and may be sent back all the same.
 _SHOWN_ONLY = frozenset({"id", "origin", "created_at", "updated_at"})
+
+
+def spec_of(body: dict[str, Any]) -> dict[str, Any]:
+    """Return an object that a client sent in the form of the configuration file.
+
+    Raises:
+        InvalidRequest: It holds names or text that the file's format cannot have.
+    """
+    spec = {k: v for k, v in body.items() if k not in _SHOWN_ONLY}
+    for target in spec.get("targets") or ():
+        if isinstance(target, dict) and "provider_id" in target:
+            target.setdefault("provider", target["provider_id"])
+            del target["provider_id"]
+    _refuse_unwritable(spec)
+    return spec
 
 
 def _expected(asked: AdminRequest, present: ManagedObject) -> int | None:
@@ -366,7 +371,8 @@ def _secrets(spec: Any, names: frozenset[str]) -> Iterator[tuple[dict[str, Any],
                 yield from _secrets(value, names)
 
 
-def _without_secrets(spec: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+def without_secrets(spec: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """Return a copy of ``spec`` with fingerprints in the place of literal secrets."""
     copy: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(spec))
     for place, name in _secrets(copy, names):
         if not _is_reference(place[name]):
@@ -374,7 +380,7 @@ def _without_secrets(spec: dict[str, Any], names: frozenset[str]) -> dict[str, A
     return copy
 
 
-def _keep_secrets(
+def keep_secrets(
     spec: dict[str, Any], former: dict[str, Any], names: frozenset[str]
 ) -> None:
     """Put the former secret where ``spec`` has its fingerprint."""
@@ -383,7 +389,8 @@ def _keep_secrets(
         place[name] = known.get(place[name], place[name])
 
 
-def _refuse_literal_secrets(spec: dict[str, Any], names: frozenset[str]) -> None:
+def refuse_literal_secrets(spec: dict[str, Any], names: frozenset[str]) -> None:
+    """Raise InvalidRequest if a secret is anything but a reference to a variable."""
     for place, name in _secrets(spec, names):
         if not _is_reference(place[name]):
             raise InvalidRequest(

@@ -306,7 +306,7 @@ class Keys:
         secret: Secret,
         replaced: StoredKey | None = None,
     ) -> AdminReply:
-        entry = _entry(asked, action, key, after=_plain(key))
+        entry = _entry(asked, action, key, after=plain_key(key))
         try:
             await self._store.create(key, entry, replaced)
         except NoSuchParent as error:
@@ -314,7 +314,7 @@ class Keys:
                 str(error), FieldError("team_id", str(error))
             ) from error
         await self._refresh()
-        made = KeyMade(**_plain(key), key=secret.reveal())
+        made = KeyMade(**plain_key(key), key=secret.reveal())
         return AdminReply(body=made, location=f"/keys/{key.key_id}", etag=_etag(key))
 
     async def update(self, asked: AdminRequest) -> AdminReply:
@@ -368,7 +368,9 @@ class Keys:
     async def _write(
         self, asked: AdminRequest, action: str, key: StoredKey, changed: StoredKey
     ) -> None:
-        entry = _entry(asked, action, key, before=_plain(key), after=_plain(changed))
+        entry = _entry(
+            asked, action, key, before=plain_key(key), after=plain_key(changed)
+        )
         if not await self._store.update(changed, entry):
             raise not_found("key", key.key_id)
         await self._refresh()
@@ -396,10 +398,11 @@ def _check(asked: AdminRequest, key: StoredKey) -> None:
 
 
 def _view(key: StoredKey) -> KeyView:
-    return KeyView(**_plain(key))
+    return KeyView(**plain_key(key))
 
 
-def _plain(key: StoredKey) -> dict[str, Any]:
+def plain_key(key: StoredKey) -> dict[str, Any]:
+    """Return ``key`` as the API shows it."""
     return {
         "id": key.key_id,
         "key_prefix": key.key_prefix,
@@ -423,7 +426,7 @@ def _plain(key: StoredKey) -> dict[str, Any]:
 
 
 def _etag(key: StoredKey) -> str:
-    plain = _plain(key)
+    plain = plain_key(key)
     del plain["last_used_at"]
     return hashlib.sha256(msgspec.json.encode(plain)).hexdigest()[:16]
 

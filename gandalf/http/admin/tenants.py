@@ -43,7 +43,7 @@ from gandalf.http.admin.values import Labels, Names, names, rfc3339, text
 from gandalf.storage.tenants import NoSuchParent, TenantExists, TenantInUse
 
 Count = Annotated[int, Meta(ge=0)]
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
+TENANT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
 _ALLOWED = (Permission.MANAGE_ORGS, Permission.MANAGE_ALL_KEYS)
 _NOUNS = {
     TenantKind.ORGANIZATION: "organization",
@@ -197,16 +197,16 @@ class TenantEndpoints:
         found, total = await self._store.page(
             self._kind, offset, limit, org_id=own or query.org_id or None, id=team
         )
-        return listed([_view(tenant) for tenant in found], offset, limit, total)
+        return listed([view_of(tenant) for tenant in found], offset, limit, total)
 
     async def get(self, asked: AdminRequest) -> AdminReply:
         tenant = await self._found(asked)
-        return AdminReply(body=_view(tenant), etag=_etag(tenant))
+        return AdminReply(body=view_of(tenant), etag=_etag(tenant))
 
     async def create(self, asked: AdminRequest) -> AdminReply:
         tenant = self._new(asked.body, asked.identity)
         self._check_create(asked.identity, tenant)
-        entry = self._entry(asked, "create", tenant, after=_view(tenant))
+        entry = self._entry(asked, "create", tenant, after=view_of(tenant))
         try:
             await self._store.insert(tenant, entry)
         except TenantExists as error:
@@ -219,7 +219,7 @@ class TenantEndpoints:
             ) from error
         await self._refresh()
         return AdminReply(
-            body=_view(tenant),
+            body=view_of(tenant),
             etag=_etag(tenant),
             location=f"/{self._kind}/{tenant.id}",
         )
@@ -235,11 +235,11 @@ class TenantEndpoints:
         }
         if "team_id" in fields and self._kind is not TenantKind.USER:
             raise InvalidRequest("unknown field", FieldError("team_id", "is unknown"))
-        changed = _checked(
+        changed = checked(
             msgspec.structs.replace(tenant, **fields, updated_at=time.time())
         )
         entry = self._entry(
-            asked, "update", tenant, before=_view(tenant), after=_view(changed)
+            asked, "update", tenant, before=view_of(tenant), after=view_of(changed)
         )
         try:
             if not await self._store.update(changed, entry):
@@ -249,14 +249,14 @@ class TenantEndpoints:
                 str(error), FieldError("team_id", str(error))
             ) from error
         await self._refresh()
-        return AdminReply(body=_view(changed), etag=_etag(changed))
+        return AdminReply(body=view_of(changed), etag=_etag(changed))
 
     async def delete(self, asked: AdminRequest) -> AdminReply:
         tenant = await self._found(asked)
         self._check_change(asked, tenant)
         if (self._kind, tenant.id) == (TenantKind.ORGANIZATION, OPERATOR_ORG):
             raise Conflict("the operator's organization cannot be deleted")
-        entry = self._entry(asked, "delete", tenant, before=_view(tenant))
+        entry = self._entry(asked, "delete", tenant, before=view_of(tenant))
         try:
             await self._store.delete(self._kind, tenant.id, entry)
         except TenantInUse as error:
@@ -272,7 +272,7 @@ class TenantEndpoints:
 
     def _new(self, wanted: NewTenant, identity: Identity) -> Tenant:
         tenant_id = wanted.id or new_id()
-        if not _ID.fullmatch(tenant_id):
+        if not TENANT_ID.fullmatch(tenant_id):
             raise InvalidRequest(
                 "id: expected letters, digits and . _ @ -",
                 FieldError("id", "expected up to 128 letters, digits and . _ @ -"),
@@ -284,7 +284,7 @@ class TenantEndpoints:
             "org_id": tenant_id if is_org else wanted.org_id or identity.org_id,
             "team_id": wanted.team_id if self._kind is TenantKind.USER else None,
         }
-        return _checked(
+        return checked(
             Tenant(kind=self._kind, **fields, created_at=now, updated_at=now)
         )
 
@@ -341,7 +341,8 @@ def _team(tenant: Tenant) -> str | None:
     return tenant.id if tenant.kind is TenantKind.TEAM else tenant.team_id
 
 
-def _checked(tenant: Tenant) -> Tenant:
+def checked(tenant: Tenant) -> Tenant:
+    """Return ``tenant``. Raises InvalidRequest if its name or a list is not valid."""
     return msgspec.structs.replace(
         tenant,
         name=text("name", tenant.name),
@@ -350,7 +351,8 @@ def _checked(tenant: Tenant) -> Tenant:
     )
 
 
-def _view(tenant: Tenant) -> dict[str, Any]:
+def view_of(tenant: Tenant) -> dict[str, Any]:
+    """Return ``tenant`` as the API shows it."""
     view: dict[str, Any] = msgspec.structs.asdict(tenant)
     del view["kind"]
     if tenant.kind is TenantKind.ORGANIZATION:
@@ -363,4 +365,4 @@ def _view(tenant: Tenant) -> dict[str, Any]:
 
 
 def _etag(tenant: Tenant) -> str:
-    return hashlib.sha256(msgspec.json.encode(_view(tenant))).hexdigest()[:16]
+    return hashlib.sha256(msgspec.json.encode(view_of(tenant))).hexdigest()[:16]

@@ -100,7 +100,11 @@ class AdminViews:
         body: bytes,
     ) -> Response:
         owner = identity.key_id
-        whole = b"%b %b %b" % (request.method.encode(), request.path.encode(), body)
+        whole = b"%b %b %b" % (
+            request.method.encode(),
+            request.full_path.encode(),
+            body,
+        )
         if (earlier := self._answers.begin(owner, key, whole)) is not None:
             response = Response(earlier.body, status=earlier.status)
             response.headers.extend(earlier.headers)
