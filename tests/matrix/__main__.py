@@ -1,7 +1,6 @@
 """Shows where the gateway and the page disagree: ``python -m tests.matrix [NAME...]``.
 
-A name stands for all behaviours that begin with it. With ``--known`` instead of names,
-``known.txt`` is shortened to what still fails.
+A name stands for all behaviours that begin with it.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections import defaultdict
 import trio
 import trio.testing
 
-from . import known, page
+from . import page
 from .behaviours import load
 from .gateway import a_world
 from .run import run
@@ -25,14 +24,11 @@ def tell(text: str) -> None:
 
 async def main(names: list[str]) -> None:
     rows = page.read()
-    shrinking = names == ["--known"]
-    failing: dict[str, set[str]] = {}
     for name, behaviour in load().items():
-        if names and not shrinking and not name.startswith(tuple(names)):
+        if names and not name.startswith(tuple(names)):
             continue
         async with a_world() as world:
             result = await run(world, behaviour, rows.get(name, []))
-        failing[name] = set(result.wrong)
         unused = {row.line for row in rows.get(name, [])} - result.used
         if result.wrong or unused:
             tell(f"{name} (unused rows: {sorted(unused)})" if unused else name)
@@ -41,8 +37,6 @@ async def main(names: list[str]) -> None:
             alike[said[0]].append(place)
         for said, places in alike.items():
             tell(f"    {said[:300]}\n        {len(places)}: {'; '.join(places[:6])}")
-    if shrinking:
-        known.shrink(failing)
 
 
 if __name__ == "__main__":

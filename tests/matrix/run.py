@@ -21,7 +21,6 @@ class Result(NamedTuple):
     """The findings about one behaviour."""
 
     requests: int
-    places: set[str]
     wrong: dict[str, list[str]]
     """The disagreements with the page, by place."""
     used: set[int]
@@ -38,7 +37,6 @@ async def run(world: World, behaviour: Behaviour, rows: list[Row]) -> Result:
     clock = trio.lowlevel.current_clock()
     assert isinstance(clock, trio.testing.MockClock)
     clock.autojump_threshold = _PATIENCE if behaviour.large else 0.0
-    places: set[str] = set()
     wrong: dict[str, list[str]] = {}
     used: set[int] = set()
     count = 0
@@ -52,7 +50,6 @@ async def run(world: World, behaviour: Behaviour, rows: list[Row]) -> Result:
                 if behaviour.clients and client.name not in behaviour.clients:
                     continue
                 place = Place(client.name, form.name, streamed)
-                places.add(str(place))
                 row = row_for(rows, place)
                 if row is None:
                     wrong[str(place)] = ["the page has no row for it"]
@@ -72,7 +69,7 @@ async def run(world: World, behaviour: Behaviour, rows: list[Row]) -> Result:
                     targets = "two" if two else "one"
                     for each in found:
                         wrong.setdefault(str(place), []).append(f"{targets}: {each}")
-    return Result(count, places, wrong, used)
+    return Result(count, wrong, used)
 
 
 async def _ask(
