@@ -20,7 +20,7 @@ ARGS ?=
 CONFIG ?= configs/demo.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help install compiled dev run test test-compiled kill-test cov fmt lint types check bench docs dist lock changelog clean catalogue prices models
+.PHONY: help install compiled dev run test test-compiled kill-test cov fmt lint types check bench bench-usage docs dist lock changelog clean catalogue prices models
 .PHONY: can-compile
 
 help: ## Show this list
@@ -87,6 +87,9 @@ check: lint types test ## All that a change must pass: lint, types, tests
 
 bench: install $(if $(CAN_COMPILE),compiled) ## Measure the gateway beside the obvious proxy (ARGS="--quick")
 	$(if $(CAN_COMPILE),BENCH_PACKAGE=$(COMPILED)) $(BIN)/python -m bench $(ARGS)
+
+bench-usage: install ## Measure usage at ten million rows (ARGS="--rows 1000000"; 6 GB of disk)
+	$(BIN)/python -m bench.usage $(ARGS)
 
 docs: install ## Check that the pages and the code agree, and that links lead somewhere
 	$(BIN)/pytest -q tests/test_repository.py tests/test_config.py tests/telemetry/test_operations_page.py \

@@ -37,6 +37,7 @@ from gandalf.actors.retry_budget import RetryBudget
 from gandalf.actors.routes import RouteTable
 from gandalf.actors.supervisor import Actor, supervise
 from gandalf.actors.usage_journal import UsageJournal
+from gandalf.actors.usage_keeper import UsageKeeper
 from gandalf.actors.watches import Watches
 from gandalf.config.merge import Merged, load_merged
 from gandalf.domain.managed import ManagedObject
@@ -77,6 +78,8 @@ from gandalf.storage.reconcile import StateStore
 from gandalf.storage.requests import RequestRecords
 from gandalf.storage.tenants import TenantStore
 from gandalf.storage.usage import UsageTable
+from gandalf.storage.usage_queries import UsageQueries
+from gandalf.storage.usage_upkeep import UsageUpkeep
 from gandalf.systemd import Systemd
 from gandalf.telemetry import logs
 from gandalf.telemetry.access_log import AccessLog
@@ -269,13 +272,19 @@ class _Gateway:
             return load_merged(path, environ, objects)
 
         # The pages.
+        self.usage_queries = UsageQueries(database)
+        self.usage_keeper = UsageKeeper(
+            UsageUpkeep(database), lambda: routes.config().usage
+        )
         self.records = RequestRecords(database)
         self.system_pages = SystemPages(
             keys=self.keys, health=self, metrics=metrics, current=routes.config
         )
         self.model_views = ModelViews(self.keys, routes)
-        key_page = KeyPage(self.keys, self.limiter, self.ledger, routes.config)
-        views = {**self.model_views.views, **key_page.views}
+        self.key_page = KeyPage(
+            self.keys, self.limiter, self.ledger, routes.config, self.usage_queries
+        )
+        views = {**self.model_views.views, **self.key_page.views}
         self.front = Front(self.system_pages, views, self.application, self._on_refused)
 
         self.config = ConfigManager(
@@ -309,6 +318,7 @@ class _Gateway:
             self.journal,
             self.upkeep,
             self.objects,
+            self.usage_keeper,
             self.watches,
             self.connector,
             self.credentials,
@@ -403,6 +413,7 @@ class _Gateway:
             self.gateway,
             system=self.system_pages,
             models=self.model_views,
+            key_page=self.key_page,
             keys=self.keys,
             admin=self.admin(),
             current=self.routes.config,
@@ -426,6 +437,7 @@ class _Gateway:
             refresh_keys=self.keys.refresh,
             cut=self.gateway.cut,
             records=self.records,
+            usage=self.usage_queries,
             trail=trail,
             append_audit=trail.append,
             runtime=self,

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gandalf import __version__
+from gandalf import __version__, usage_commands
 
 if TYPE_CHECKING:
     from gandalf.domain.keys import StoredKey
@@ -146,13 +146,26 @@ def _parser() -> argparse.ArgumentParser:
     usage.add_argument("--limit", type=_count, default=20, help="how many (20)")
     usage.add_argument("--request-id", metavar="ID", help="one request, in detail")
     usage.add_argument("--json", action="store_true", help="one JSON object a line")
-    actions = usage.add_subparsers(metavar="ACTION")
+    usage_commands.add_filters(usage)
+    actions = usage.add_subparsers(metavar="ACTION", required=False)
+    summary = command(
+        actions, "summary", _usage_summary, "Sum usage up by bucket and group."
+    )
+    usage_commands.add_summary(summary)
     command(
+        actions,
+        "rebuild",
+        _rebuild_usage,
+        "Make the roll-ups anew from the rows. Meanwhile a running gateway keeps its"
+        " records in its journal.",
+    )
+    audit = command(
         actions,
         "audit",
         _audit_usage,
-        "Compare what budgets have spent with the records.",
+        "Check that every roll-up and every balance is the sum of its records.",
     )
+    usage_commands.add_filters(audit)
     rerate = command(
         actions,
         "rerate",
@@ -344,11 +357,25 @@ def _revoke_key(args: argparse.Namespace) -> int:
 
 def _usage(args: argparse.Namespace) -> int:
     from gandalf.storage.requests import RequestRecords
+    from gandalf.storage.usage_queries import EVERYTHING, Range, UsageQueries
+
+    filters = usage_commands.filters_of(args)
+    try:
+        within = usage_commands.range_of(args)
+    except ValueError as error:
+        return _fail(str(error), MISUSED)
 
     async def show(database: Database) -> int:
         records = RequestRecords(database)
         if args.request_id is None:
-            _show_records(await records.latest(args.limit), as_json=args.json)
+            if filters == EVERYTHING and within == Range():
+                rows = await records.latest(args.limit)
+            else:
+                found = await UsageQueries(database).records(
+                    filters, within, limit=args.limit
+                )
+                rows = await records.of([record.request_id for record in found])
+            _show_records(rows, as_json=args.json)
             return OK
         record = await records.find(args.request_id)
         if record is None:
@@ -399,32 +426,6 @@ def _rerate(args: argparse.Namespace) -> int:
         return OK
 
     return _with_database(args, run, reading=not args.apply)
-
-
-def _audit_usage(args: argparse.Namespace) -> int:
-    from gandalf.storage.usage import UsageTable
-
-    async def audit(database: Database) -> int:
-        found = await UsageTable(database).audit()
-        if not found:
-            print("every balance is the sum of its records")
-            return OK
-        names = "BALANCE SUBJECT WINDOW SPENT RECORDS FIRST_ROW"
-        rows = [
-            [
-                one.rule,
-                one.subject or "-",
-                _time(one.window_start),
-                str(one.spent),
-                str(one.total),
-                one.first_row or "-",
-            ]
-            for one in found
-        ]
-        _print_table(names.split(), rows)
-        return FAILED
-
-    return _with_database(args, audit, reading=True)
 
 
 def _raise_budget(args: argparse.Namespace) -> int:
@@ -517,6 +518,55 @@ def _list_budgets(args: argparse.Namespace) -> int:
         return OK
 
     return _with_database(args, show, reading=True)
+
+
+def _usage_summary(args: argparse.Namespace) -> int:
+    async def show(database: Database) -> int:
+        try:
+            await usage_commands.summary(args, database, _print_table)
+        except ValueError as error:
+            return _fail(str(error), MISUSED)
+        return OK
+
+    return _with_database(args, show, reading=True)
+
+
+def _rebuild_usage(args: argparse.Namespace) -> int:
+    async def rebuild(database: Database) -> int:
+        await usage_commands.rebuild(database)
+        return OK
+
+    return _with_database(args, rebuild)
+
+
+def _audit_usage(args: argparse.Namespace) -> int:
+    from gandalf.storage.usage import UsageTable
+
+    async def audit(database: Database) -> int:
+        try:
+            right = await usage_commands.audit(args, database)
+        except ValueError as error:
+            return _fail(str(error), MISUSED)
+        found = await UsageTable(database).audit()
+        if not found:
+            print("every balance is the sum of its records")
+            return OK if right else FAILED
+        names = "BALANCE SUBJECT WINDOW SPENT RECORDS FIRST_ROW"
+        rows = [
+            [
+                one.rule,
+                one.subject or "-",
+                _time(one.window_start),
+                str(one.spent),
+                str(one.total),
+                one.first_row or "-",
+            ]
+            for one in found
+        ]
+        _print_table(names.split(), rows)
+        return FAILED
+
+    return _with_database(args, audit, reading=True)
 
 
 def _show_records(records: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ import trio
 from gandalf import __version__, cli
 from gandalf.cli import main
 from gandalf.domain.identity import Role
+from gandalf.domain.ids import first_at
 from gandalf.domain.keys import StoredKey, hash_key
 from gandalf.domain.usage import TokenUsage
 from gandalf.storage import usage
@@ -557,3 +558,103 @@ def test_costs_are_computed_again_after_the_difference_was_shown(run, config):
         for out in (before, after)
     ]
     assert costs == [[1, None], [25_000, 450_000]]
+
+
+# usage, summed up
+
+
+def hourly_records():
+    start = 20_000 * 86_400_000
+    return [
+        a_record(
+            f"{first_at(start + hour * 3_600_000)}-7000-8000-{hour:012x}",
+            client_request_id="",
+            model="m-1" if hour % 2 else "m-2",
+            key_id="k1" if hour < 30 else "k2",
+            cost_nanousd=1_500_000_000,
+        )
+        for hour in range(40)
+    ]
+
+
+def test_usage_is_summed_up_by_day_and_group(config, run):
+    record(config, *hourly_records())
+    range_ = ("--since", "2024-10-04", "--until", "2024-10-06")
+
+    status, out, _ = run("usage", "summary", *range_)
+
+    assert status == 0
+    assert [line.split()[:4] for line in out.splitlines()] == [
+        ["BUCKET", "MODEL", "REQUESTS", "ERRORS"],
+        ["2024-10-05", "m-1", "8", "0"],
+        ["2024-10-05", "m-2", "8", "0"],
+        ["2024-10-04", "m-1", "12", "0"],
+        ["2024-10-04", "m-2", "12", "0"],
+    ]
+    assert "12.000000000" in out
+
+    _, out, _ = run("usage", "summary", *range_, "--by", "", "--tz", "Asia/Tokyo")
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [
+        ["2024-10-05", "24"],
+        ["2024-10-04", "15"],
+    ]
+
+
+def test_sums_are_lines_of_json_too(config, run):
+    record(config, *hourly_records())
+
+    _, out, _ = run(
+        *("usage", "summary", "--period", "total", "--by", "key_id"),
+        *("--json", "--percentiles", "--key", "k2"),
+    )
+
+    [row] = map(json.loads, out.splitlines())
+    assert (row["key_id"], row["requests"], row["cost_nanousd"]) == (
+        "k2",
+        10,
+        15_000_000_000,
+    )
+    assert row["latency_p99_us"] == pytest.approx(1_500_000, rel=0.04)
+
+
+def test_requests_are_listed_by_what_they_were(config, run):
+    record(config, *hourly_records())
+
+    _, out, _ = run("usage", "--key", "k2", "--model", "m-1", "--limit", "3", "--json")
+
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [int(row["request_id"][-2:], 16) for row in rows] == [39, 37, 35]
+    assert {row["key_id"] for row in rows} == {"k2"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("usage", "summary", "--by", "price"), "not a dimension: price"),
+        (("usage", "summary", "--tz", "Middle/Earth"), "unknown time zone"),
+        (("usage", "summary", "--since", "yesterday"), "not a time: 'yesterday'"),
+        (("usage", "--since", "yesterday"), "not a time: 'yesterday'"),
+    ],
+)
+def test_what_cannot_be_summed_up_is_said(config, run, argv, said):
+    record(config, *hourly_records())
+
+    status, _, err = run(*argv)
+
+    assert (status, said in err) == (2, True)
+
+
+def test_sums_that_went_wrong_are_found_and_rebuilt(config, run):
+    record(config, *hourly_records())
+    assert run("usage", "audit")[0] == 0
+
+    async def spoil(database):
+        await database.write(lambda c: c.execute("UPDATE usage_hours SET requests = 5"))
+
+    in_database(config, spoil)
+    status, out, _ = run("usage", "audit")
+    assert status == 1
+    assert "requests is 5, the sum is 1" in out
+
+    assert run("usage", "rebuild")[1] == "roll-ups of 40 requests were made anew\n"
+    assert run("usage", "audit")[0] == 0

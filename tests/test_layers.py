@@ -19,6 +19,7 @@ LAYERS = [
     ("http",),
     ("systemd", "reloading"),
     ("app",),
+    ("usage_commands",),
     ("cli",),
     ("__main__",),
 ]

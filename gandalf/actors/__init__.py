@@ -2,6 +2,7 @@
 
 supervisor     starts actors in order, stops them in the reverse order
 usage_journal  every finished request, from a file into the database
+usage_keeper   deletion of usage by age, in small steps
 key_table      client keys in memory, fresh within a second
 limiter        requests and tokens a minute, by key
 ledger         budgets: what they have left, reserved before and settled afterwards

@@ -171,6 +171,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Size at which the journal goes on in a new file."""
     flush_every: PositiveSeconds = 0.2
     """How long records wait in the journal before they go to the database."""
+    keep_rows: PositiveSeconds | None = None
+    """Age at which the record of a request is deleted; its part in sums is kept."""
+    keep_rollups: PositiveSeconds | None = None
+    """Age at which sums of usage are deleted."""
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,8 @@ identity    who calls, what their role permits, which models and limits they hav
 keys        what an API key looks like, and what is kept of it
 routing     aliases, routes and the targets behind them
 prices      unit prices, and the rating that a record keeps
+histogram   distributions of durations that can be added up
+buckets     hours, days, weeks and months in a time zone
 usage       tokens by class, attempts, and the record kept of every request
 budgets     what a budget limits, and by which sums; windows: by which calendar
 charges     what a usage record adds to which sums

@@ -40,3 +40,22 @@ def _new_ids() -> Iterator[str]:
 
 
 _ids = _new_ids()
+
+
+def milliseconds_of(id_: str) -> int | None:
+    """Return the Unix time in milliseconds that ``id_`` tells; None: it is not ours."""
+    if len(id_) != 36 or id_[14] != "7":
+        return None
+    try:
+        return int(id_[:8], 16) << 16 | int(id_[9:13], 16)
+    except ValueError:
+        return None
+
+
+def first_at(milliseconds: int) -> str:
+    """Return what sorts before every id of ``milliseconds`` or later, and after others.
+
+    Args:
+        milliseconds: Unix time.
+    """
+    return f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}"

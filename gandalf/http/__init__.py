@@ -25,7 +25,7 @@ page                 a page with Quart and without
 refused_paths        what is served nowhere, and what its client may have meant
 system_pages         health and metrics
 model_views          the lists of models
-key_page             what a key may do, and what its budgets have left
+key_page             what a key may do, what its budgets have left, what it has used
 application          every endpoint, declared once (quart-trio)
 page_access          who may see which page
 model_lists          the models, as each dialect lists them

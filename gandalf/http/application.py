@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import trio
 from quart import Request, Response, g, request
+from quart.wrappers.response import DataBody
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
@@ -33,6 +34,7 @@ from gandalf.http import endpoints, model_lists
 from gandalf.http.admin.views import AdminViews, problem_response
 from gandalf.http.endpoints import RULES
 from gandalf.http.gateway import Gateway, request_id
+from gandalf.http.key_page import KeyPage
 from gandalf.http.model_views import ModelViews
 from gandalf.http.page import (
     Asked,
@@ -67,6 +69,7 @@ class Application:
         *,
         system: SystemPages,
         models: ModelViews,
+        key_page: KeyPage,
         keys: Keys,
         admin: AdminViews,
         current: Callable[[], config.Config],
@@ -77,7 +80,7 @@ class Application:
         self._system = system
         self._models = models
         self._keys = keys
-        self._views = system.views | models.views
+        self._views = system.views | models.views | key_page.views
         self._admin = admin
         self._current = current
 
@@ -178,7 +181,8 @@ class Application:
     async def _end(self, response: Response) -> Response:
         if isinstance(response, ExchangeResponse):
             return response
-        response.content_length = len(await response.get_data(as_text=False))
+        if isinstance(response.response, DataBody):
+            response.content_length = len(await response.get_data(as_text=False))
         for name, value in SECURITY_HEADERS:
             response.headers[name.decode()] = value.decode()
         if request.path not in self._system.views:

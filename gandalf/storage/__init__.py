@@ -8,6 +8,10 @@ usage       from the journal into the table of finished requests
 balances    what budgets' subjects have spent, in step with that table
 balance_audit  whether they are the sums of that table
 budgets     temporary raises, and the thresholds that were told of
+usage_series  what requests are grouped and filtered by
+rollups     sums of them by series, hour and day, in the same transaction
+usage_queries  sums and lists of requests
+usage_upkeep   deletion by age, and the audit of the sums
 requests    finished requests, read for people
 rerating    costs of finished requests, computed again
 keys        client keys

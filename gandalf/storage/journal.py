@@ -34,9 +34,9 @@ log = logging.getLogger("gandalf.storage")
 # What each request in flight keeps free for its record. A usual record takes 400
 # bytes; one that would take more than this is shortened.
 MAX_RECORD_BYTES = 4096
-# What is read and committed at a time: some 600 records. Larger ones are not cheaper,
-# and what they take of memory stays with the process.
-BATCH_BYTES = 256 * 1024
+# What is read and committed at a time: some 1,200 records. Each series of requests in
+# it costs some 50 us, so fewer and larger ones are cheaper.
+BATCH_BYTES = 512 * 1024
 SUFFIX = ".journal"
 
 _TEXTS = tuple(

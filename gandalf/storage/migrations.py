@@ -202,9 +202,11 @@ _REQUESTS = """
 CREATE TABLE requests (
     id TEXT NOT NULL PRIMARY KEY,
     client_id TEXT,
+    series INTEGER NOT NULL,
     record TEXT NOT NULL,
     charged INTEGER
 ) WITHOUT ROWID;
+CREATE INDEX requests_by_series ON requests (series, id);
 CREATE INDEX requests_by_client_id ON requests (client_id)
     WHERE client_id IS NOT NULL;
 
@@ -350,7 +352,100 @@ CREATE TABLE budget_notices (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _OBJECTS, _REQUESTS, _CONTROL, _LEDGER)
+# Sums of requests by hour and day (UTC) since 1970, for each series of requests that
+# agree in what usage is grouped and filtered by: ``gandalf.storage.rollups``. latency
+# and ttft are histograms: ``gandalf.domain.histogram``. A page about some series reads
+# them one by one, so the series comes first in the key.
+_ROLLUPS = """
+CREATE TABLE usage_series (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    org_id TEXT NOT NULL,
+    team_id TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    tags TEXT NOT NULL,
+    end_reason TEXT NOT NULL,
+    status INTEGER NOT NULL,
+    error_code TEXT NOT NULL,
+    first_hour INTEGER NOT NULL,
+    last_hour INTEGER NOT NULL,
+    UNIQUE (
+        key_id, alias, provider, model, end_reason, status, error_code, org_id,
+        team_id, user_id, operation, tags
+    )
+);
+CREATE INDEX usage_series_by_org ON usage_series (org_id, team_id);
+CREATE INDEX usage_series_by_team ON usage_series (team_id);
+CREATE INDEX usage_series_by_user ON usage_series (user_id);
+CREATE INDEX usage_series_by_alias ON usage_series (alias);
+CREATE INDEX usage_series_by_model ON usage_series (model);
+CREATE INDEX usage_series_by_provider ON usage_series (provider);
+CREATE INDEX usage_series_by_status ON usage_series (status);
+CREATE INDEX usage_series_by_end_reason ON usage_series (end_reason);
+CREATE INDEX usage_series_by_error ON usage_series (error_code);
+CREATE INDEX usage_series_by_age ON usage_series (last_hour);
+
+CREATE TABLE usage_hours (
+    series INTEGER NOT NULL,
+    hour INTEGER NOT NULL,
+    requests INTEGER NOT NULL,
+    errors INTEGER NOT NULL,
+    cached INTEGER NOT NULL,
+    unpriced INTEGER NOT NULL,
+    cost_nanousd INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL,
+    cache_write_1h_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    audio_input_tokens INTEGER NOT NULL,
+    audio_output_tokens INTEGER NOT NULL,
+    other_input_tokens INTEGER NOT NULL,
+    other_output_tokens INTEGER NOT NULL,
+    latency_us INTEGER NOT NULL,
+    latency BLOB NOT NULL,
+    ttft BLOB NOT NULL,
+    PRIMARY KEY (series, hour)
+) WITHOUT ROWID;
+CREATE INDEX usage_hours_by_age ON usage_hours (hour);
+
+CREATE TABLE usage_days (
+    series INTEGER NOT NULL,
+    day INTEGER NOT NULL,
+    requests INTEGER NOT NULL,
+    errors INTEGER NOT NULL,
+    cached INTEGER NOT NULL,
+    unpriced INTEGER NOT NULL,
+    cost_nanousd INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL,
+    cache_write_1h_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    audio_input_tokens INTEGER NOT NULL,
+    audio_output_tokens INTEGER NOT NULL,
+    other_input_tokens INTEGER NOT NULL,
+    other_output_tokens INTEGER NOT NULL,
+    latency_us INTEGER NOT NULL,
+    latency BLOB NOT NULL,
+    ttft BLOB NOT NULL,
+    PRIMARY KEY (series, day)
+) WITHOUT ROWID;
+CREATE INDEX usage_days_by_age ON usage_days (day);
+
+CREATE TABLE usage_state (
+    name TEXT NOT NULL PRIMARY KEY,
+    value INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _OBJECTS, _REQUESTS, _CONTROL, _LEDGER, _ROLLUPS)
 
 
 def migrate(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from gandalf.storage.database import Database
 
@@ -32,6 +35,10 @@ class RequestRecords:
     async def latest(self, limit: int) -> list[Row]:
         """Return the ``limit`` newest records, newest first, without attempts."""
         return await self._database.read(partial(_latest, limit=limit))
+
+    async def of(self, request_ids: Sequence[str]) -> list[Row]:
+        """Return the records with these ids, newest first, without attempts."""
+        return await self._database.read(partial(_of, request_ids=request_ids))
 
 
 # What follows runs in a reader's thread.
@@ -61,6 +68,15 @@ def _latest(connection: sqlite3.Connection, limit: int) -> list[Row]:
         connection,
         "SELECT * FROM usage_records ORDER BY request_id DESC LIMIT ?",
         limit,
+    )
+
+
+def _of(connection: sqlite3.Connection, request_ids: Sequence[str]) -> list[Row]:
+    return _rows(
+        connection,
+        "SELECT * FROM usage_records WHERE request_id IN"
+        " (SELECT value FROM json_each(?)) ORDER BY request_id DESC",
+        msgspec.json.encode(request_ids).decode(),
     )
 
 

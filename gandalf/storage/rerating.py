@@ -8,8 +8,9 @@ from functools import partial
 
 import msgspec
 
+from gandalf.domain.ids import first_at
 from gandalf.domain.usage import UsageRecord
-from gandalf.storage import balances
+from gandalf.storage import balances, rollups
 from gandalf.storage.database import Database
 
 BATCH_ROWS = 500
@@ -60,7 +61,7 @@ async def rerate(
         StorageError: The database could not be read or written to.
     """
     found: dict[str, Difference] = {}
-    last = first_id(since)
+    last = first_at(max(0, int(since * 1000)))
     while True:
         work = partial(_batch, after=last, rate=rate, apply=apply)
         run = database.write if apply else database.read
@@ -71,12 +72,6 @@ async def rerate(
         if len(pairs) < BATCH_ROWS:
             return sorted(found.values(), key=lambda each: each.target)
         last = pairs[-1][0].request_id
-
-
-def first_id(since: float) -> str:
-    """Return what sorts before the ids of all requests from the Unix time ``since``."""
-    milliseconds = max(0, int(since * 1000))
-    return f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}"
 
 
 # What follows runs in the database's threads.
@@ -107,6 +102,7 @@ def _keep(
         (_encode(_rows(after for _, after in changed)).decode(),),
     )
     balances.correct(connection, balances.tracked(connection), changed)
+    rollups.correct(connection, changed)
 
 
 def _charged(before: UsageRecord, after: UsageRecord) -> UsageRecord:

@@ -15,7 +15,7 @@ import msgspec
 
 from gandalf.domain.budgets import KEY_RULE, Drift, Rule, Tracked
 from gandalf.domain.usage import OpenedRequest
-from gandalf.storage import balances, journal
+from gandalf.storage import balances, journal, rollups, usage_series
 from gandalf.storage.balance_audit import audit
 from gandalf.storage.balances import Sums
 from gandalf.storage.database import Database
@@ -130,20 +130,35 @@ def insert(
     transaction of the rows.
     """
     new = _without_known(connection, entries)
+    if not new:
+        return
+    records = [entry.record for entry in new]
+    series = usage_series.ids_of(connection, records)
+    _insert_rows(connection, new, series)
+    rollups.add(connection, series, records)
+    balances.charge(connection, rules, records)
+
+
+def _insert_rows(
+    connection: sqlite3.Connection,
+    entries: Sequence[journal.Entry],
+    series: Sequence[int],
+) -> None:
     start = 0
-    while left := len(new) - start:
+    while left := len(entries) - start:
         size = min(STATEMENT_ROWS, 1 << (left.bit_length() - 1))
         values: list[str | int | None] = []
-        for document, record in new[start : start + size]:
+        for at in range(start, start + size):
+            document, record = entries[at]
             values += (
                 record.request_id,
                 record.client_request_id or None,
+                series[at],
                 document,
                 record.charged_nanousd,
             )
         connection.execute(_statement(size), values)
         start += size
-    balances.charge(connection, rules, (entry.record for entry in new))
 
 
 def _without_known(
@@ -165,8 +180,9 @@ def _without_known(
 @cache
 def _statement(rows: int) -> str:
     return (
-        "INSERT INTO requests (id, client_id, record, charged) VALUES"  # noqa: S608
-        f" {', '.join(['(?, ?, ?, ?)'] * rows)}"
+        "INSERT INTO requests"  # noqa: S608
+        " (id, client_id, series, record, charged) VALUES"
+        f" {', '.join(['(?, ?, ?, ?, ?)'] * rows)}"
     )
 
 

@@ -16,5 +16,6 @@ values         values that several endpoints take or show
 audit          the audit trail
 runtime        cache, breakers, reload, configuration in force
 records        one request's record
+usage          lists of requests and sums of usage; usage_rows: how they are shown
 api            all endpoints, in the order of the reference
 """

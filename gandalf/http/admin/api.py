@@ -23,6 +23,7 @@ from gandalf.http.admin.runtime import Runtime, RuntimeEndpoints
 from gandalf.http.admin.table import AdminEndpoint, AdminReply, AdminRequest
 from gandalf.http.admin.tenants import Store as TenantStore
 from gandalf.http.admin.tenants import TenantEndpoints
+from gandalf.http.admin.usage import Queries, UsageEndpoints
 from gandalf.http.page_access import PREFIX
 
 _TENANTS: dict[TenantKind, dict[str, Any]] = {
@@ -51,6 +52,7 @@ class Parts:
     refresh_keys: Callable[[], Awaitable[None]]
     cut: Callable[[str], int]
     records: Records
+    usage: Queries
     trail: Trail
     append_audit: Callable[[AuditEntry], Awaitable[None]]
     runtime: Runtime
@@ -92,6 +94,7 @@ def _rows(parts: Parts) -> Iterator[AdminEndpoint]:
         parts.state, parts.refresh_keys, parts.config_path
     ).endpoints()
     yield from RequestEndpoints(parts.records).endpoints()
+    yield from UsageEndpoints(parts.usage).endpoints()
     yield from AuditTrail(parts.trail).endpoints()
     yield from RuntimeEndpoints(
         parts.runtime, lambda: (parts.current(), parts.version()), parts.append_audit

@@ -6,7 +6,7 @@ made from these rows; there is no other list of endpoints.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +52,8 @@ class AdminReply:
     raw: bytes | None = None
     """Body of another media type than JSON."""
     content_type: str = "application/json"
+    stream: AsyncIterator[bytes] | None = None
+    """Body that is sent piece by piece, as it is made."""
 
 
 Handler = Callable[[AdminRequest], Awaitable[AdminReply]]
@@ -109,7 +111,8 @@ class PageInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     offset: int = msgspec.field(name="offset")
     limit: int
-    total: int
+    total: int | None = None
+    """Absent where counting would take too long."""
     next: str | None = None
     """Cursor of the next page, for ``?after=``; absent on the last one."""
 

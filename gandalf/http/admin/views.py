@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -245,7 +245,10 @@ def _entity_tag(value: str | None) -> str | None:
 
 
 def _response(endpoint: AdminEndpoint, reply: AdminReply) -> Response:
-    if reply.raw is not None:
+    body: bytes | AsyncIterator[bytes]
+    if reply.stream is not None:
+        body, kind = reply.stream, reply.content_type
+    elif reply.raw is not None:
         body, kind = reply.raw, reply.content_type
     elif reply.body is None:
         body, kind = b"", ""

@@ -105,9 +105,15 @@ async def test_a_member_sees_no_key_of_the_database(admin):
 ENDPOINTS = described()
 PERMITTED = {
     "admin": {e.operation_id for e in ENDPOINTS},
-    "member": {"keys.list_all", "keys.get", "keys.rotate", "requests.get"},
-    "viewer": {"keys.list_all", "keys.get", "requests.get"}
-    - {"keys.list_all", "keys.get"},
+    "member": {
+        "keys.list_all",
+        "keys.get",
+        "keys.rotate",
+        "requests.get",
+        "usage.requests",
+        "usage.summary",
+    },
+    "viewer": {"requests.get", "usage.requests", "usage.summary"},
     "service_account": {"requests.get"},
 }
 DESCRIPTIONS = {"openapi.json.openapi_json", "docs.docs"}
