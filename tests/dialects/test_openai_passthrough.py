@@ -34,6 +34,7 @@ from tests.dialects.openai_events import (
     a_response,
     encoded,
 )
+from tests.fakes import openai_format
 
 # What an answer to each must have, beside what a test is about.
 NEEDED = {
@@ -427,6 +428,19 @@ def test_an_answer_without_what_it_must_have_is_a_failure(
     answer, _ = answer_to(operation, body, action=action)
 
     assert answer.failed == Failed(message=f"the answer has no {missing}")
+
+
+@pytest.mark.parametrize(
+    ("reason", "failed"),
+    [("stop", None), ("error", "the answer ended with 'error'")],
+)
+def test_a_chat_completion_in_the_place_of_a_response_is_an_answer(reason, failed):
+    body = openai_format.completion("Hello", finish_reason=reason)
+
+    answer, _ = answer_to("responses", body)
+
+    assert answer.usage.output == 2
+    assert (answer.failed and answer.failed.message) == failed
 
 
 def test_a_response_with_a_status_that_nobody_knows_is_a_failure():
