@@ -22,7 +22,7 @@ import trio
 
 from gandalf import __version__, config
 from gandalf.actors.accounts import Crossing
-from gandalf.actors.breakers import Breakers, TargetHealth
+from gandalf.actors.breakers import Breakers
 from gandalf.actors.connector import Connector
 from gandalf.actors.credentials import Credentials
 from gandalf.actors.first_key import NoKey, announcement, ensure_key
@@ -185,6 +185,8 @@ class _Gateway:
         self.key_store = key_store
         self.metrics = metrics = Metrics()
         self.counters = Counters()
+        self.drained = False
+        """Whether an administrator has asked for no more requests (``/drain``)."""
         self.systemd = Systemd(environ)
 
         # ``trio.current_time`` would look up this clock for each reading.
@@ -441,18 +443,24 @@ class _Gateway:
             trail=trail,
             append_audit=trail.append,
             runtime=self,
+            find_key=self.keys.find,
+            breakers=self.breakers,
+            limiter=self.limiter,
+            ledger=self.ledger,
+            routes=self.routes,
         )
         return AdminViews(endpoints(parts), trail.append)
 
     # What the admin API asks of the running gateway.
 
-    def purge_cache(self) -> int:
-        """Forget all cached answers; return how many there were."""
-        return self.cache.purge()
+    def purge_cache(self, *, alias: str | None, org_id: str | None) -> int:
+        """Forget cached answers of an alias and to an organisation; None: any."""
+        return self.cache.purge(alias=alias, org_id=org_id)
 
-    def target_health(self) -> tuple[TargetHealth, ...]:
-        """Return the health of each target that was used so far."""
-        return self.breakers.statistics()
+    @property
+    def in_flight(self) -> int:
+        """Requests that are being answered."""
+        return len(self.gateway.in_flight)
 
     @property
     def reload_error(self) -> str:
@@ -463,7 +471,7 @@ class _Gateway:
 
     @property
     def ready(self) -> bool:
-        return not self.gateway.draining
+        return not (self.gateway.draining or self.drained)
 
     @property
     def degraded(self) -> str:

@@ -41,6 +41,9 @@ Rules:
 - Every state is left by an event that is bound to come: a closed or half-open breaker
   by the end of an attempt, which always settles its permit; an open one by time.
 - With ``circuit_breaker.enabled: false`` nothing is counted and nothing avoided.
+- **By hand.** ``trip`` opens a breaker: its first probe comes at the end of the time
+  asked for, and neither a success nor the connector brings it forward. The way of last
+  resort stays open. ``reset`` closes it and ends every wait.
 """
 
 from __future__ import annotations
@@ -242,6 +245,7 @@ class Breaker:
         "_window",
         "clear",
         "epoch",
+        "held_until",
         "probe_at",
         "reason",
         "state",
@@ -260,6 +264,8 @@ class Breaker:
         self.reason = ""
         self.probe_at = 0.0
         """Clock time of the next probe, while open."""
+        self.held_until = 0.0
+        """Clock time before which there is no probe: it was tripped by hand."""
         self.unreachable = False
         """Whether the last failure was one to connect."""
         self.epoch = 0
@@ -375,7 +381,7 @@ class Breaker:
                 self._window.add(key, False, now)
                 self._good.add(1, now)
                 # It is served: high time to find out whether it is well.
-                self.probe_at = min(self.probe_at, now)
+                self.probe_at = min(self.probe_at, max(now, self.held_until))
                 self.unreachable = False
             return
         if epoch != self.epoch:
@@ -445,7 +451,25 @@ class Breaker:
         """Note that the target can be connected to again: a probe is due."""
         if self.unreachable:
             self.unreachable = False
-            self.probe_at = min(self.probe_at, self._owner.clock())
+            due = max(self._owner.clock(), self.held_until)
+            self.probe_at = min(self.probe_at, due)
+
+    def trip(self, seconds: float, reason: str) -> None:
+        """Open, and send no probe for ``seconds``."""
+        now = self._owner.clock()
+        self._needed, self._successes = 1, 0
+        self._enter(OPEN, reason)
+        self.unreachable = False
+        self.held_until = self.probe_at = now + seconds
+        self._owner.tell_opened(self)
+
+    def reset(self) -> None:
+        """Close, forget the failures, and end every wait."""
+        now = self._owner.clock()
+        self._close()
+        self._waits = RateLimitWaits()
+        self._ejection.accepted(self.target, now)
+        self._set_clear(now)
 
     def resize(self, window_seconds: int) -> None:
         """Decide by the last ``window_seconds`` from now on."""
@@ -571,6 +595,7 @@ class Breaker:
         self._good.clear()
         self._in_a_row = 0
         self.unreachable = False
+        self.held_until = 0.0
         self._enter(CLOSED, "")
 
     def _enter(self, state: BreakerState, reason: str) -> None:
@@ -662,6 +687,28 @@ class Breakers:
         if breaker is not None:
             breaker.reachable()
 
+    # By hand.
+
+    def trip(self, target: str, seconds: float, reason: str) -> TargetHealth:
+        """Avoid ``target`` for ``seconds``; return its state.
+
+        Only requests that no other target can serve are sent to it meanwhile. Then a
+        probe decides.
+        """
+        breaker = self._breaker(target)
+        breaker.trip(seconds, reason)
+        return breaker.health(self.clock())
+
+    def reset(self, target: str) -> TargetHealth:
+        """Avoid ``target`` no longer, whatever the reason; return its state."""
+        breaker = self._breaker(target)
+        breaker.reset()
+        return breaker.health(self.clock())
+
+    def health(self, target: str) -> TargetHealth:
+        """Return the state of ``target``, used before or not."""
+        return self._breaker(target).health(self.clock())
+
     # Everything else.
 
     def statistics(self) -> tuple[TargetHealth, ...]:
@@ -730,6 +777,8 @@ class Breakers:
 
     def changed(self, breaker: Breaker, old: BreakerState) -> None:
         """Tell of a state change. Probes are told of at the level debug."""
+        if breaker.state is old:
+            return
         if breaker.state is CLOSED:
             log.info("target %s: closed", breaker.target)
         else:

@@ -139,6 +139,17 @@ class KeyTable:
         """Return a tenant as it was when the store was last read."""
         return self._tenants.by_id.get((kind, tenant_id))
 
+    def find(self, key_id: str) -> Identity | None:
+        """Return the identity behind the key ``key_id``, also of a blocked one.
+
+        It looks at every key: for pages, not for requests.
+        """
+        for table in (self._configured, self._stored):
+            for identity in table.values():
+                if identity.key_id == key_id:
+                    return identity
+        return None
+
     async def refresh(self) -> None:
         """Return once a change that the store has now is in force here."""
         loaded = self._next_load

@@ -193,6 +193,10 @@ class RateLimiter:
         else:
             del self._in_flight[key_id]
 
+    def in_flight(self, key_id: str) -> int:
+        """Return the number of requests between ``enter`` and ``leave``."""
+        return self._in_flight.get(key_id, 0)
+
     def key_count(self) -> int:
         """Return the number of keys that have a bucket."""
         return len(self._requests.keys() | self._tokens.keys())

@@ -26,7 +26,7 @@ import trio
 
 from gandalf.config import Cache
 
-ENTRY_OVERHEAD = 370
+ENTRY_OVERHEAD = 386
 """Bytes an entry takes besides its key, body and ending: the structs, target
 and the slots in the table. Measured with tracemalloc; a test repeats it."""
 
@@ -63,6 +63,8 @@ class _Entry(msgspec.Struct):
     answer: CachedAnswer
     expires_at: float
     size_bytes: int
+    alias: str
+    org_id: str
 
 
 class _Flight:
@@ -183,12 +185,28 @@ class ResponseCache:
 
     # Handing back a Capture.
 
-    def keep(self, capture: Capture, answer: CachedAnswer, ttl: float) -> None:
-        """Share ``answer`` with those who wait, and store it for ``ttl`` seconds."""
+    def keep(
+        self,
+        capture: Capture,
+        answer: CachedAnswer,
+        ttl: float,
+        *,
+        alias: str = "",
+        org_id: str = "",
+    ) -> None:
+        """Share ``answer`` with those who wait, and store it.
+
+        Args:
+            capture: The duty to make it, which this ends.
+            answer: The answer.
+            ttl: Seconds for which it is stored.
+            alias: The model asked for; ``purge`` can select by it.
+            org_id: Organisation of the client; likewise.
+        """
         self._land(capture, answer, shared=True)
         # After a purge, an answer from before it is not for those who come later.
         if capture.generation == self._generation:
-            self._store(capture.key, answer, ttl)
+            self._store(capture.key, answer, ttl, alias, org_id)
 
     def pass_on(self, capture: Capture) -> None:
         """Leave the duty to one of those who wait, or to nobody."""
@@ -200,14 +218,25 @@ class ResponseCache:
 
     # Looking after it.
 
-    def purge(self) -> int:
-        """Forget every answer, those in the making too; return how many there were."""
-        count = len(self._entries)
-        self._entries.clear()
+    def purge(self, *, alias: str | None = None, org_id: str | None = None) -> int:
+        """Forget stored answers and return how many they were.
+
+        No answer that is in the making now is stored, of whatever alias.
+
+        Args:
+            alias: Only answers of this model; None: of all.
+            org_id: Only answers to this organisation; None: to all.
+        """
+        selected = [
+            key
+            for key, entry in self._entries.items()
+            if alias in (None, entry.alias) and org_id in (None, entry.org_id)
+        ]
+        for key in selected:
+            self._drop(key)
         self._flights.clear()
-        self._size_bytes = 0
         self._generation += 1
-        return count
+        return len(selected)
 
     def configure(self, settings: Cache) -> None:
         """Go by ``settings`` from now on; what no longer fits is evicted."""
@@ -282,12 +311,15 @@ class ResponseCache:
             del self._flights[capture.key]
         flight.landed.set()
 
-    def _store(self, key: bytes, answer: CachedAnswer, ttl: float) -> None:
+    def _store(
+        self, key: bytes, answer: CachedAnswer, ttl: float, alias: str, org_id: str
+    ) -> None:
         self._drop(key)
         size_bytes = entry_size_bytes(key, answer)
         if ttl <= 0 or size_bytes > self._settings.max_bytes:
             return
-        self._entries[key] = _Entry(answer, self._clock() + ttl, size_bytes)
+        expires_at = self._clock() + ttl
+        self._entries[key] = _Entry(answer, expires_at, size_bytes, alias, org_id)
         self._size_bytes += size_bytes
         self._evict()
 

@@ -108,11 +108,12 @@ class KeyPage:
                 "requests_per_minute": _allowance(state.requests),
                 "tokens_per_minute": _allowance(state.tokens),
             },
-            "budgets": list(map(_budget, states)),
+            "budgets": list(map(budget_view, states)),
         }
 
 
-def _budget(state: BudgetState) -> dict[str, Any]:
+def budget_view(state: BudgetState) -> dict[str, Any]:
+    """Return what a budget has spent, reserved and left for one subject, for JSON."""
     budget = state.budget
     rule = budget.rule
     left = max(0, state.limit - state.spent - state.reserved)

@@ -117,11 +117,21 @@ class CacheLookup:
         if capture is None:
             return
         if _may_be_kept(exchange, capture):
-            self._cache.keep(capture, _answer(exchange, capture), self._ttl(exchange))
+            self._keep(exchange, capture)
         elif exchange.end_reason is EndReason.CLIENT_DISCONNECT:
             self._cache.pass_on(capture)
         else:
             self._cache.give_up(capture)
+
+    def _keep(self, exchange: Exchange, capture: Capture) -> None:
+        identity, call = exchange.identity, exchange.call
+        self._cache.keep(
+            capture,
+            _answer(exchange, capture),
+            self._ttl(exchange),
+            alias=call.model if call is not None else "",
+            org_id=identity.org_id if identity is not None else "",
+        )
 
     def _key(self, exchange: Exchange, call: Call) -> bytes | None:
         """Return what the answer is kept under; None if the cache has no part in it."""

@@ -812,3 +812,78 @@ TestAnyOrderOfEvents = AnyOrderOfEvents.TestCase
 TestAnyOrderOfEvents.settings = settings(
     max_examples=60, stateful_step_count=40, deadline=None
 )
+
+
+# By hand.
+
+
+def test_a_tripped_target_is_avoided_until_its_time_is_over():
+    breakers, clock, changes = breakers_with()
+    breakers.trip(T, 300, "maintenance")
+    assert changes == [(T, "closed", "open")]
+    assert breakers.admit(T) is None
+    clock.advance(299.9)
+    assert breakers.admit(T) is None
+
+    clock.advance(0.1)
+    succeed(breakers)
+
+    assert state_of(breakers) == "closed"
+
+
+def test_a_tripped_target_still_serves_what_no_other_target_can():
+    breakers, clock, _ = breakers_with()
+    breakers.trip(T, 300, "maintenance")
+
+    breakers.admit_last(T).success()
+    clock.advance(10)
+
+    assert breakers.admit(T) is None
+    assert state_of(breakers) == "open"
+
+
+def test_a_connection_does_not_end_a_trip():
+    breakers, _, _ = breakers_with(BY_ROW)
+    for _ in range(BY_ROW.consecutive_failures):
+        breakers.admit(T, "k").failure(Fault.TARGET, sent=False)
+    breakers.trip(T, 300, "maintenance")
+
+    breakers.reachable(T)
+
+    assert breakers.unreachable() == []
+    assert breakers.admit(T) is None
+
+
+def test_the_end_of_an_attempt_from_before_a_trip_does_not_end_it():
+    breakers, _, _ = breakers_with()
+    permit = breakers.admit(T)
+    breakers.trip(T, 300, "maintenance")
+
+    permit.begun()
+    permit.success()
+
+    assert state_of(breakers) == "open"
+
+
+def test_a_reset_closes_and_ends_waits_and_ejections():
+    breakers, _, changes = breakers_with()
+    breakers.admit(T, "k").failure(Fault.RATE_LIMIT, wait=60)
+    breakers.admit(OTHER, "k").failure(Fault.CREDENTIALS, "bad key")
+    breakers.trip(T, 300, "maintenance")
+
+    health = breakers.reset(T)
+    breakers.reset(OTHER)
+
+    assert (str(health.state), health.cause, health.failures) == ("closed", None, 0)
+    assert changes[-1] == (T, "open", "closed")
+    assert breakers.admit(T, "k") is not None
+    assert breakers.avoidance(T, "k") is breakers.avoidance(OTHER, "k") is None
+
+
+def test_a_reset_of_a_closed_breaker_forgets_its_failures_and_changes_nothing_else():
+    breakers, _, changes = breakers_with()
+    breakers.admit(T).failure(Fault.TARGET)
+
+    assert breakers.reset(T).failures == 0
+
+    assert changes == []

@@ -183,6 +183,40 @@ def test_purge_forgets_everything():
     assert (cache.stats().entries, cache.stats().size_bytes) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("selected", "left"),
+    [
+        ({"alias": "fast"}, {b"3"}),
+        ({"org_id": "acme"}, {b"2"}),
+        ({"alias": "fast", "org_id": "acme"}, {b"2", b"3"}),
+        ({"alias": "other"}, {b"1", b"2", b"3"}),
+    ],
+)
+def test_a_purge_may_be_of_one_alias_or_organisation(selected, left):
+    cache, _ = a_cache()
+    for key, alias, org_id in (
+        (b"1", "fast", "acme"),
+        (b"2", "fast", "default"),
+        (b"3", "slow", "acme"),
+    ):
+        capture = cache.get(key)
+        cache.keep(capture, an_answer(), 60, alias=alias, org_id=org_id)
+
+    assert cache.purge(**selected) == 3 - len(left)
+
+    assert {key for key in (b"1", b"2", b"3") if holds(cache, key)} == left
+
+
+def test_an_answer_from_before_a_purge_of_one_alias_is_not_kept_after_it():
+    cache, _ = a_cache()
+    capture = cache.get(KEY)
+    cache.purge(alias="fast")
+
+    cache.keep(capture, an_answer(), 60, alias="fast")
+
+    assert not holds(cache, KEY)
+
+
 def test_an_answer_from_before_a_purge_is_not_kept_after_it():
     cache, _ = a_cache()
     capture = cache.get(KEY)

@@ -14,7 +14,9 @@ apply          a document of all managed objects: export it, apply it
 plan           from a document and the present state to a change
 values         values that several endpoints take or show
 audit          the audit trail
-runtime        cache, breakers, reload, configuration in force
+limits         effective limits of a key; the caller's own key
+breakers       circuit breakers: see, trip, reset
+runtime        cache, drain, reload, configuration in force
 records        one request's record
 usage          lists of requests and sums of usage; usage_rows: how they are shown
 api            all endpoints, in the order of the reference

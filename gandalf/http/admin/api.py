@@ -8,16 +8,22 @@ from typing import Any
 
 import msgspec
 
+from gandalf.actors.breakers import Breakers
+from gandalf.actors.ledger import Ledger
+from gandalf.actors.limiter import RateLimiter
+from gandalf.actors.routes import RouteTable
 from gandalf.config import Config
 from gandalf.domain.audit import AuditEntry
-from gandalf.domain.identity import Permission
+from gandalf.domain.identity import Identity, Permission
 from gandalf.domain.managed import Kind
 from gandalf.domain.tenants import TenantKind
 from gandalf.http.admin import openapi, reference
 from gandalf.http.admin.apply import ApplyEndpoints, Reconciler
 from gandalf.http.admin.audit import AuditTrail, Trail
+from gandalf.http.admin.breakers import BreakerEndpoints
 from gandalf.http.admin.configuration import ConfigObjects, Configuration
 from gandalf.http.admin.keys import Keys, Store
+from gandalf.http.admin.limits import LimitEndpoints
 from gandalf.http.admin.records import Records, RequestEndpoints
 from gandalf.http.admin.runtime import Runtime, RuntimeEndpoints
 from gandalf.http.admin.table import AdminEndpoint, AdminReply, AdminRequest
@@ -56,6 +62,11 @@ class Parts:
     trail: Trail
     append_audit: Callable[[AuditEntry], Awaitable[None]]
     runtime: Runtime
+    find_key: Callable[[str], Identity | None]
+    breakers: Breakers
+    limiter: RateLimiter
+    ledger: Ledger
+    routes: RouteTable
 
 
 def endpoints(parts: Parts) -> tuple[AdminEndpoint, ...]:
@@ -90,12 +101,18 @@ def _rows(parts: Parts) -> Iterator[AdminEndpoint]:
             example
         )
     yield from Keys(parts.keys, parts.refresh_keys, parts.cut).endpoints()
+    yield from LimitEndpoints(
+        parts.find_key, parts.limiter, parts.ledger, parts.routes
+    ).endpoints()
     yield from ApplyEndpoints(
         parts.state, parts.refresh_keys, parts.config_path
     ).endpoints()
     yield from RequestEndpoints(parts.records).endpoints()
     yield from UsageEndpoints(parts.usage).endpoints()
     yield from AuditTrail(parts.trail).endpoints()
+    yield from BreakerEndpoints(
+        parts.breakers, lambda: parts.routes.target_names(), parts.append_audit
+    ).endpoints()
     yield from RuntimeEndpoints(
         parts.runtime, lambda: (parts.current(), parts.version()), parts.append_audit
     ).endpoints()

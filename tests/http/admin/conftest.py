@@ -69,14 +69,18 @@ class AdminClient:
     async def delete(self, path, **how):
         return await self.call("DELETE", path, **how)
 
-    async def chat(self, model, who):
+    async def chat(self, model, who, **fields):
         text = who if who.startswith("gnd_") else key(who)
         return await self._client.open(
             "/v1/chat/completions",
             method="POST",
             headers={"authorization": f"Bearer {text}"},
             data=json.dumps(
-                {"model": model, "messages": [{"role": "user", "content": "hi"}]}
+                {
+                    "model": model,
+                    "messages": [{"role": "user", "content": "hi"}],
+                    **fields,
+                }
             ),
         )
 

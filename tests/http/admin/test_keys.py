@@ -108,6 +108,7 @@ PERMITTED = {
     "member": {
         "keys.list_all",
         "keys.get",
+        "keys.limits",
         "keys.rotate",
         "requests.get",
         "usage.requests",
@@ -116,7 +117,7 @@ PERMITTED = {
     "viewer": {"requests.get", "usage.requests", "usage.summary"},
     "service_account": {"requests.get"},
 }
-DESCRIPTIONS = {"openapi.json.openapi_json", "docs.docs"}
+EVERYBODY = {"openapi.json.openapi_json", "docs.docs", "self.myself"}
 
 
 @pytest.mark.parametrize("role", list(PERMITTED))
@@ -127,7 +128,7 @@ async def test_an_endpoint_is_for_the_roles_that_may_use_it(admin, role):
         if (await tried(admin.as_(role), endpoint)).status_code != 403
     }
 
-    assert permitted == PERMITTED[role] | DESCRIPTIONS
+    assert permitted == PERMITTED[role] | EVERYBODY
 
 
 async def test_an_endpoint_needs_a_key(admin):
