@@ -75,6 +75,7 @@ from gandalf.storage.keys import KeyStore
 from gandalf.storage.managed import Managed, ManagedStore
 from gandalf.storage.objects import ObjectStore
 from gandalf.storage.reconcile import StateStore
+from gandalf.storage.request_search import RequestSearch
 from gandalf.storage.requests import RequestRecords
 from gandalf.storage.tenants import TenantStore
 from gandalf.storage.usage import UsageTable
@@ -439,6 +440,7 @@ class _Gateway:
             refresh_keys=self.keys.refresh,
             cut=self.gateway.cut,
             records=self.records,
+            search=RequestSearch(self.database),
             usage=self.usage_queries,
             trail=trail,
             append_audit=trail.append,

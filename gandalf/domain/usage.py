@@ -279,6 +279,10 @@ class UsageRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     charged_nanousd: int = 0
     """What budgets are charged, nano-USD: the cost, or where that is not known, what
     was reserved."""
+    dropped: tuple[str, ...] = ()
+    """Fields of the request that the provider's dialect has no place for."""
+    approximated: tuple[str, ...] = ()
+    """Fields that were replaced by something near."""
 
 
 class OpenedRequest(msgspec.Struct, frozen=True, array_like=True, gc=False):

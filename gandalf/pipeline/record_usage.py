@@ -166,6 +166,8 @@ class RecordUsage:
             exchange.tags,
             exchange.charged_at if spent is not None or cost else 0,
             _charged(exchange, cost),
+            exchange.dropped,
+            exchange.approximated,
         )
 
 

@@ -12,7 +12,7 @@ usage_series  what requests are grouped and filtered by
 rollups     sums of them by series, hour and day, in the same transaction
 usage_queries  sums and lists of requests
 usage_upkeep   deletion by age, and the audit of the sums
-requests    finished requests, read for people
+requests    finished requests, read for people; request_search finds them
 rerating    costs of finished requests, computed again
 keys        client keys
 tenants     organisations, teams and users

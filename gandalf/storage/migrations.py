@@ -248,7 +248,9 @@ CREATE VIEW usage_records AS SELECT
     json_extract(record, '$[27]') AS rating,
     json_extract(record, '$[28]') AS tags,
     json_extract(record, '$[29]') AS charged_at,
-    json_extract(record, '$[30]') AS charged_nanousd
+    json_extract(record, '$[30]') AS charged_nanousd,
+    json_extract(record, '$[31]') AS dropped,
+    json_extract(record, '$[32]') AS approximated
 FROM requests;
 
 CREATE VIEW attempts AS SELECT

@@ -20,17 +20,29 @@ class RequestRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, request_id: str) -> Row | None:
+    async def find(
+        self,
+        request_id: str,
+        *,
+        key_id: str | None = None,
+        org_id: str | None = None,
+        team_id: str | None = None,
+    ) -> Row | None:
         """Return the record of a request, its attempts under ``attempts``.
 
         Args:
             request_id: The record's own id, or what ``x-request-id`` said; of several
                 requests that a client gave the same id, the latest is meant.
+            key_id: Only requests of this key; None: of all.
+            org_id: Only requests of this organisation; likewise.
+            team_id: Only requests of this team; likewise.
 
         Raises:
             StorageError: The database could not be read.
         """
-        return await self._database.read(partial(_find, request_id=request_id))
+        scope = (key_id, org_id, team_id)
+        find = partial(_find, request_id=request_id, scope=scope)
+        return await self._database.read(find)
 
     async def latest(self, limit: int) -> list[Row]:
         """Return the ``limit`` newest records, newest first, without attempts."""
@@ -44,12 +56,17 @@ class RequestRecords:
 # What follows runs in a reader's thread.
 
 
-def _find(connection: sqlite3.Connection, request_id: str) -> Row | None:
+def _find(
+    connection: sqlite3.Connection, request_id: str, scope: tuple[str | None, ...]
+) -> Row | None:
     found = _rows(
         connection,
-        "SELECT * FROM usage_records WHERE request_id = (SELECT id FROM requests"
-        " WHERE id = ?1 OR client_id = ?1 ORDER BY id DESC LIMIT 1)",
+        "SELECT * FROM usage_records WHERE request_id IN (SELECT id FROM requests"
+        " WHERE id = ?1 OR client_id = ?1) AND (?2 IS NULL OR key_id = ?2)"
+        " AND (?3 IS NULL OR org_id = ?3) AND (?4 IS NULL OR team_id = ?4)"
+        " ORDER BY request_id DESC LIMIT 1",
         request_id,
+        *scope,
     )
     if not found:
         return None

@@ -409,30 +409,44 @@ def _records(
     limit: int,
 ) -> list[UsageRecord]:
     span = within or Range()
+    low, high = id_bounds(span, before)
+    if filters == EVERYTHING:
+        found = newest(connection, low, high, limit)
+    else:
+        series = series_of_filters(connection, filters, span)
+        found = newest_of(connection, series, low, high, limit)
+    return read_records(connection, found)
+
+
+def id_bounds(span: Range, before: str) -> tuple[str, str]:
+    """Return the least id of ``span``, and the one that ends it and ``before``."""
     low = ids.first_at(span.since) if span.since > 0 else ""
     high = ids.first_at(span.until) if span.until < Range().until else _END
-    if before:
-        high = min(high, before)
-    if filters == EVERYTHING:
-        found = _newest(connection, low, high, limit)
-    else:
-        series = _series(connection, filters, span)
-        found = _newest_of(connection, series, low, high, limit)
-    return _read(connection, found)
+    return low, min(high, before) if before else high
 
 
-def _newest(
+def newest(
     connection: sqlite3.Connection, low: str, high: str, limit: int
 ) -> list[str]:
-    return _ids(
+    """Return the newest ids of requests between ``low`` and ``high``."""
+    return ids_of(
         connection,
         "SELECT id FROM requests WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT ?",
         (low, high, limit),
     )
 
 
-def _series(connection: sqlite3.Connection, filters: Filters, span: Range) -> list[int]:
+def series_of_filters(
+    connection: sqlite3.Connection,
+    filters: Filters,
+    span: Range,
+    *,
+    failed: bool = False,
+) -> list[int]:
+    """Return the numbers of the series that match, with ``failed`` of failures only."""
     condition, values = _where(filters)
+    if failed:
+        condition = f"s.error_code <> '' AND {condition}"
     first, before = span.hours
     row = connection.execute(
         "SELECT json_group_array(s.id) FROM usage_series AS s"  # noqa: S608
@@ -443,7 +457,7 @@ def _series(connection: sqlite3.Connection, filters: Filters, span: Range) -> li
     return found
 
 
-def _newest_of(
+def newest_of(
     connection: sqlite3.Connection,
     series: Sequence[int],
     low: str,
@@ -452,7 +466,7 @@ def _newest_of(
 ) -> list[str]:
     """Return the ids of the newest rows of ``series``."""
     every = _encode(series).decode()
-    found = _ids(
+    found = ids_of(
         connection,
         "SELECT id FROM (SELECT id, series FROM requests WHERE id >= ? AND id < ?"
         " ORDER BY id DESC LIMIT ?) WHERE series IN (SELECT value FROM json_each(?))"
@@ -473,7 +487,7 @@ def _newest_of(
     newest = sorted(newest, reverse=True)[:limit]
     if len(newest) == limit:
         low = newest[-1][0]
-    return _ids(
+    return ids_of(
         connection,
         "SELECT requests.id AS id FROM json_each(?1) CROSS JOIN requests"
         " ON series = value AND requests.id < ?3 AND requests.id >= max(?2, coalesce("
@@ -487,9 +501,10 @@ def _newest_of(
 _strings_of = msgspec.json.Decoder(list[str]).decode
 
 
-def _ids(
+def ids_of(
     connection: sqlite3.Connection, query: str, values: Sequence[object]
 ) -> list[str]:
+    """Return the column ``id`` of a query."""
     row = connection.execute(
         f"SELECT json_group_array(id) FROM ({query})",  # noqa: S608
         values,
@@ -497,7 +512,10 @@ def _ids(
     return _strings_of(row[0])
 
 
-def _read(connection: sqlite3.Connection, wanted: Iterable[str]) -> list[UsageRecord]:
+def read_records(
+    connection: sqlite3.Connection, wanted: Iterable[str]
+) -> list[UsageRecord]:
+    """Return the records with these ids, newest first."""
     # As an array of texts: the records are documents of their own.
     row = connection.execute(
         "SELECT json_group_array(record) FROM (SELECT record FROM requests"

@@ -238,7 +238,7 @@ async def test_a_key_may_see_its_own_requests_and_no_others(
     }
 
     class Records:
-        async def find(self, request_id):
+        async def find(self, request_id, **_):
             return records.get(request_id)
 
     gateway.records.find = Records().find

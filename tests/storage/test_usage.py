@@ -80,6 +80,8 @@ async def test_every_field_has_its_column(database):
         tags=("a", "b"),
         charged_at=1_700_000_000,
         charged_nanousd=45,
+        dropped=("logit_bias",),
+        approximated=("seed",),
     )
 
     await database.write(insert([record]))
@@ -124,6 +126,8 @@ async def test_every_field_has_its_column(database):
             "tags": '["a","b"]',
             "charged_at": 1_700_000_000,
             "charged_nanousd": 45,
+            "dropped": '["logit_bias"]',
+            "approximated": '["seed"]',
         }
     ]
 

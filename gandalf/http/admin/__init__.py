@@ -17,7 +17,7 @@ audit          the audit trail
 limits         effective limits of a key; the caller's own key
 breakers       circuit breakers: see, trip, reset
 runtime        cache, drain, reload, configuration in force
-records        one request's record
+records        past requests: search, and the whole record of one
 usage          lists of requests and sums of usage; usage_rows: how they are shown
 api            all endpoints, in the order of the reference
 """

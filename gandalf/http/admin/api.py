@@ -24,7 +24,7 @@ from gandalf.http.admin.breakers import BreakerEndpoints
 from gandalf.http.admin.configuration import ConfigObjects, Configuration
 from gandalf.http.admin.keys import Keys, Store
 from gandalf.http.admin.limits import LimitEndpoints
-from gandalf.http.admin.records import Records, RequestEndpoints
+from gandalf.http.admin.records import Records, RequestEndpoints, Search
 from gandalf.http.admin.runtime import Runtime, RuntimeEndpoints
 from gandalf.http.admin.table import AdminEndpoint, AdminReply, AdminRequest
 from gandalf.http.admin.tenants import Store as TenantStore
@@ -58,6 +58,7 @@ class Parts:
     refresh_keys: Callable[[], Awaitable[None]]
     cut: Callable[[str], int]
     records: Records
+    search: Search
     usage: Queries
     trail: Trail
     append_audit: Callable[[AuditEntry], Awaitable[None]]
@@ -107,7 +108,7 @@ def _rows(parts: Parts) -> Iterator[AdminEndpoint]:
     yield from ApplyEndpoints(
         parts.state, parts.refresh_keys, parts.config_path
     ).endpoints()
-    yield from RequestEndpoints(parts.records).endpoints()
+    yield from RequestEndpoints(parts.records, parts.search).endpoints()
     yield from UsageEndpoints(parts.usage).endpoints()
     yield from AuditTrail(parts.trail).endpoints()
     yield from BreakerEndpoints(

@@ -137,6 +137,9 @@ class LimitEndpoints:
         links = {"key": "/v1/key", "models": "/v1/models"}
         if _may_read_requests(identity):
             links["requests"] = f"{PREFIX}/requests"
+        if _may_read_usage(identity):
+            links["usage"] = f"{PREFIX}/usage"
+            links["usage_summary"] = f"{PREFIX}/usage/summary"
         if identity.may(Permission.MANAGE_OWN_KEYS):
             links["limits"] = f"{PREFIX}/keys/{identity.key_id}/limits"
         view = SelfView(
@@ -219,6 +222,12 @@ def _may_see(caller: Identity, identity: Identity) -> bool:
 def _may_read_requests(identity: Identity) -> bool:
     return identity.may(Permission.VIEW_OWN_USAGE) or identity.may(
         Permission.USE_MODELS
+    )
+
+
+def _may_read_usage(identity: Identity) -> bool:
+    return identity.may(Permission.VIEW_OWN_USAGE) or identity.may(
+        Permission.VIEW_ALL_USAGE
     )
 
 

@@ -173,7 +173,7 @@ class UsageEndpoints:
 
     async def requests(self, asked: AdminRequest) -> AdminReply:
         query: RecordsQuery = asked.query
-        filters, within = _filters(query, asked.identity), _range(query)
+        filters, within = filters_of(query, asked.identity), range_of(query)
         _check_format(query.format)
         if query.format != "json":
             return export(query.format, self._pages(filters, within))
@@ -198,12 +198,12 @@ class UsageEndpoints:
 
     async def summary(self, asked: AdminRequest) -> AdminReply:
         query: SummaryQuery = asked.query
-        filters, zone = _filters(query, asked.identity), _zone(query.tz)
+        filters, zone = filters_of(query, asked.identity), _zone(query.tz)
         _check_format(query.format)
         group_by, period = _group_by(query.group_by), Period(query.period)
         sums = await self._queries.sums(
             filters,
-            _range(query, self._default_since(query, period, zone)),
+            range_of(query, self._default_since(query, period, zone)),
             period=period,
             zone=zone,
             group_by=group_by,
@@ -255,7 +255,8 @@ class UsageEndpoints:
 # Conditions.
 
 
-def _filters(query: Conditions, identity: Identity) -> Filters:
+def filters_of(query: Conditions, identity: Identity) -> Filters:
+    """Return the conditions of ``query`` within the scope of the caller."""
     given: dict[str, Any] = {
         name: tuple(value.split(","))
         for name in Filters.__struct_fields__
@@ -290,7 +291,8 @@ def _statuses(values: Sequence[str]) -> tuple[int, ...]:
         ) from None
 
 
-def _range(query: Conditions, since: str | None = None) -> Range:
+def range_of(query: Conditions, since: str | None = None) -> Range:
+    """Return the range of time that ``query`` is about."""
     zone = _zone(query.tz)
     given = query.since if since is None else since
     first = _milliseconds(_moment("since", given, zone)) if given else Range().since

@@ -111,11 +111,17 @@ PERMITTED = {
         "keys.limits",
         "keys.rotate",
         "requests.get",
+        "requests.search",
         "usage.requests",
         "usage.summary",
     },
-    "viewer": {"requests.get", "usage.requests", "usage.summary"},
-    "service_account": {"requests.get"},
+    "viewer": {
+        "requests.get",
+        "requests.search",
+        "usage.requests",
+        "usage.summary",
+    },
+    "service_account": {"requests.get", "requests.search"},
 }
 EVERYBODY = {"openapi.json.openapi_json", "docs.docs", "self.myself"}
 
