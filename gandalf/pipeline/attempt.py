@@ -57,6 +57,7 @@ from gandalf.providers.base import (
 from gandalf.providers.fields import render
 from gandalf.providers.forwarding import forwarded
 from gandalf.providers.watch import UpstreamBroken, Watch
+from gandalf.telemetry.semconv import operation_name
 from gandalf.telemetry.spans import Trace
 
 # The bytes by which a stream is known; one of no type of these is lines of JSON.
@@ -284,7 +285,8 @@ class Sending:
 
     def _traced(self, trace: Trace, request: UpstreamRequest) -> UpstreamRequest:
         """Return ``request`` with the fields that make the upstream part of a trace."""
-        name = f"{self._exchange.operation} {self.lane.target.model}"
+        operation = operation_name(self._exchange.operation)
+        name = f"{operation} {self.lane.target.model}"
         fields = render(trace.sending(self.attempt, name))
         return msgspec.structs.replace(request, headers=request.headers + fields)
 

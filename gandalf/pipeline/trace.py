@@ -18,7 +18,7 @@ from gandalf.domain.prices import NANO_PER_USD
 from gandalf.domain.usage import Attempt, EndReason, TokenUsage
 from gandalf.pipeline.cost import cost_of
 from gandalf.pipeline.exchange import Exchange, Reply
-from gandalf.telemetry import spans
+from gandalf.telemetry import semconv, spans
 
 # What the conventions call those who stand behind a provider.
 _HOSTINGS = {
@@ -83,31 +83,30 @@ class Trace:
         attributes = _of_exchange(exchange)
         cost, _ = cost_of(exchange, exchange.spent, time.time())
         if cost is not None:
-            # Spans have no exact decimals; the record has.
-            attributes["gandalf.cost_usd"] = cost / NANO_PER_USD
+            attributes[semconv.COST_USD] = cost / NANO_PER_USD
         trace.end(attributes, _failure(exchange))
 
     def _of(self, attempt: Attempt, number: int, exchange: Exchange) -> _Attributes:
         provider, _, model = attempt.target.partition("/")
         peer = self._peer(provider)
         attributes: _Attributes = {
-            "gen_ai.operation.name": exchange.operation,
-            "gen_ai.provider.name": peer.name,
-            "gen_ai.request.model": model,
-            "gandalf.provider": provider,
-            "gandalf.attempt.number": number,
-            "gandalf.attempt.outcome": attempt.outcome,
-            "gandalf.attempt.decision": attempt.decision,
+            semconv.OPERATION: semconv.operation_name(exchange.operation),
+            semconv.PROVIDER: peer.name,
+            semconv.REQUEST_MODEL: model,
+            semconv.CONFIGURED_PROVIDER: provider,
+            semconv.ATTEMPT_NUMBER: number,
+            semconv.ATTEMPT_OUTCOME: attempt.outcome,
+            semconv.ATTEMPT_DECISION: attempt.decision,
             **_of_call(exchange),
         }
         _add(attributes, "server.address", peer.address)
         _add(attributes, "server.port", peer.port)
         _add(attributes, "http.response.status_code", attempt.status)
         if attempt.decision == "answer":
-            _add(attributes, "gen_ai.response.time_to_first_chunk", exchange.ttft)
+            _add(attributes, semconv.TIME_TO_FIRST_CHUNK, exchange.ttft)
             if exchange.finish_reason is not None:
                 reasons = [exchange.finish_reason]
-                attributes["gen_ai.response.finish_reasons"] = reasons
+                attributes[semconv.FINISH_REASONS] = reasons
             if exchange.usage is not None:
                 attributes |= _of_usage(exchange.usage)
         return attributes
@@ -124,25 +123,25 @@ def _of_exchange(exchange: Exchange) -> _Attributes:
     attributes: _Attributes = {
         "http.request.method": exchange.method,
         "http.route": exchange.rule,
-        "gandalf.request_id": exchange.request_id,
-        "gandalf.cache": exchange.cache,
-        "gandalf.end_reason": str(exchange.end_reason),
-        "gandalf.attempts": len(exchange.attempts),
+        semconv.REQUEST_ID: exchange.request_id,
+        semconv.CACHE: exchange.cache,
+        semconv.END_REASON: str(exchange.end_reason),
+        semconv.ATTEMPTS: len(exchange.attempts),
     }
     status = exchange.status
     if exchange.error is not None:
-        attributes["gandalf.error_code"] = exchange.error.code
+        attributes[semconv.ERROR_CODE] = exchange.error.code
         if exchange.end_reason in {EndReason.REFUSED, EndReason.FAILED}:
             status = exchange.error.status
     if status:
         attributes["http.response.status_code"] = status
     if exchange.identity is not None:
-        attributes["gandalf.key_id"] = exchange.identity.key_id
-        attributes["gandalf.org_id"] = exchange.identity.org_id
+        attributes[semconv.KEY_ID] = exchange.identity.key_id
+        attributes[semconv.ORG_ID] = exchange.identity.org_id
     if exchange.route is not None:
-        attributes["gandalf.alias"] = exchange.route.alias
+        attributes[semconv.ALIAS] = exchange.route.alias
     if exchange.served_by is not None:
-        attributes["gandalf.target"] = exchange.served_by.name
+        attributes[semconv.TARGET] = exchange.served_by.name
     return attributes
 
 
@@ -160,25 +159,25 @@ def _of_call(exchange: Exchange) -> _Attributes:
     call = exchange.call
     if call is None:
         return {}
-    attributes: _Attributes = {"gen_ai.request.stream": call.stream}
-    _add(attributes, "gen_ai.request.max_tokens", call.max_tokens)
-    _add(attributes, "gen_ai.request.temperature", call.temperature)
-    _add(attributes, "gen_ai.request.seed", call.seed)
+    attributes: _Attributes = {semconv.REQUEST_STREAM: call.stream}
+    _add(attributes, semconv.REQUEST_MAX_TOKENS, call.max_tokens)
+    _add(attributes, semconv.REQUEST_TEMPERATURE, call.temperature)
+    _add(attributes, semconv.REQUEST_SEED, call.seed)
     if call.n != 1:
-        attributes["gen_ai.request.choice.count"] = call.n
+        attributes[semconv.REQUEST_CHOICES] = call.n
     return attributes
 
 
 def _of_usage(usage: TokenUsage) -> _Attributes:
     attributes: _Attributes = {
-        "gen_ai.usage.input_tokens": usage.prompt_tokens,
-        "gen_ai.usage.output_tokens": usage.completion_tokens,
+        semconv.INPUT_TOKENS: usage.prompt_tokens,
+        semconv.OUTPUT_TOKENS: usage.completion_tokens,
     }
-    _add(attributes, "gen_ai.usage.cache_read.input_tokens", usage.cache_read)
+    _add(attributes, semconv.CACHE_READ_TOKENS, usage.cache_read)
     if usage.cache_write is not None or usage.cache_write_1h is not None:
         written = (usage.cache_write or 0) + (usage.cache_write_1h or 0)
-        attributes["gen_ai.usage.cache_creation.input_tokens"] = written
-    _add(attributes, "gen_ai.usage.reasoning.output_tokens", usage.reasoning)
+        attributes[semconv.CACHE_WRITE_TOKENS] = written
+    _add(attributes, semconv.REASONING_TOKENS, usage.reasoning)
     return attributes
 
 

@@ -120,6 +120,17 @@ class _Series:
             ("model", "provider"),
             divisor=NANO_PER_USD,
         )
+        self.org_cost = Counter(
+            "gandalf_org_cost_usd_total",
+            "Cost of requests in USD, by organisation.",
+            ("organization",),
+            divisor=NANO_PER_USD,
+        )
+        self.org_tokens = Counter(
+            "gandalf_org_tokens_total",
+            "Tokens as reported by providers, by organisation.",
+            ("organization", "type"),
+        )
         self.unpriced = Counter(
             "gandalf_unpriced_requests_total",
             "Requests whose cost is not known, because their target has no price.",
@@ -237,8 +248,8 @@ class _Series:
         return [each for each in held if isinstance(each, Series)]
 
 
-_Kind = tuple[str, str, int, str, str, str]
-"""Method, path, status, model, target, outcome."""
+_Kind = tuple[str, str, int, str, str, str, str]
+"""Method, path, status, model, target, outcome, organisation."""
 
 
 class _Ordinary:
@@ -253,6 +264,9 @@ class _Ordinary:
         "_cost",
         "_duration",
         "_model",
+        "_org_completion",
+        "_org_cost",
+        "_org_prompt",
         "_overhead",
         "_prompt",
         "_requests",
@@ -273,6 +287,7 @@ class _Ordinary:
         model: str,
         target: str,
         outcome: str,
+        org_id: str,
     ) -> None:
         self._requests = series.requests.cell((method, path, status))
         self._duration = series.request_duration.distribution((method, path))
@@ -283,6 +298,9 @@ class _Ordinary:
         self._prompt = series.tokens.cell((model, "prompt"))
         self._completion = series.tokens.cell((model, "completion"))
         self._cost = series.cost.cell((model, target.partition("/")[0]))
+        self._org_cost = series.org_cost.cell((org_id,))
+        self._org_prompt = series.org_tokens.cell((org_id, "prompt"))
+        self._org_completion = series.org_tokens.cell((org_id, "completion"))
         self._unpriced = series.unpriced
         self._target = target
         self._token_classes = series.tokens_by_class
@@ -315,13 +333,18 @@ class _Ordinary:
             self._add(6, heard)
         if spoken := tokens.audio_output or 0:
             self._add(7, spoken)
-        self._prompt.value += fresh + read + written + written_1h + heard
-        self._completion.value += output + reasoning + spoken
+        prompt = fresh + read + written + written_1h + heard
+        completion = output + reasoning + spoken
         if (other := tokens.other) is not None:
-            self._prompt.value += other.prompt_tokens
-            self._completion.value += other.completion_tokens
+            prompt += other.prompt_tokens
+            completion += other.completion_tokens
+        self._prompt.value += prompt
+        self._completion.value += completion
+        self._org_prompt.value += prompt
+        self._org_completion.value += completion
         if (cost := record.cost_nanousd) is not None:
             self._cost.value += cost
+            self._org_cost.value += cost
         else:
             self._unpriced.add((self._target,))
 
@@ -373,6 +396,7 @@ class Metrics(_Series):
                 UNKNOWN_MODEL if route is None else route.alias,
                 attempt.target,
                 attempt.outcome,
+                record.org_id,
             )
             kind = self._kinds.get(key)
             if kind is None:
@@ -441,6 +465,9 @@ class Metrics(_Series):
             tokens = record.tokens
             self.tokens.add((model, "prompt"), tokens.prompt_tokens)
             self.tokens.add((model, "completion"), tokens.completion_tokens)
+            org = record.org_id
+            self.org_tokens.add((org, "prompt"), tokens.prompt_tokens)
+            self.org_tokens.add((org, "completion"), tokens.completion_tokens)
             for name in TOKEN_CLASSES:
                 if amount := getattr(tokens, name):
                     self.tokens_by_class.add((model, name), amount)
@@ -450,6 +477,7 @@ class Metrics(_Series):
         elif record.cost_nanousd:
             provider = asked.partition("/")[0]
             self.cost.add((model, provider), record.cost_nanousd)
+            self.org_cost.add((record.org_id,), record.cost_nanousd)
         if record.usage_source is UsageSource.ESTIMATED:
             self.usage_missing.add((_last_asked(record),))
 

@@ -73,6 +73,30 @@ def test_costs_are_added_up_by_alias_and_provider_and_shown_in_usd():
     assert samples(metrics, "gandalf_unpriced_requests_total") == {}
 
 
+def test_cost_and_tokens_are_added_up_by_organization():
+    metrics = Metrics()
+    failed = an_attempt(target="a/m", outcome="upstream_500", decision="failover")
+    tokens = TokenUsage(input=3, output=4)
+
+    metrics.observe(an_exchange(), a_record(cost_nanousd=2, tokens=tokens))
+    metrics.observe(
+        an_exchange(), a_record(cost_nanousd=3, tokens=tokens, org_id="acme")
+    )
+    metrics.observe(
+        an_exchange(),
+        a_record(
+            cost_nanousd=5,
+            tokens=tokens,
+            org_id="acme",
+            attempts=(failed, an_attempt()),
+        ),
+    )
+
+    assert [metrics.org_cost.value((org,)) for org in ("default", "acme")] == [2, 8]
+    assert metrics.org_tokens.value(("acme", "prompt")) == 6
+    assert metrics.org_tokens.value(("default", "completion")) == 4
+
+
 def test_a_request_without_a_known_cost_is_counted_by_its_target():
     metrics = Metrics()
     failed = an_attempt(target="a/m", outcome="upstream_500", decision="failover")
