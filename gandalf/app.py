@@ -449,6 +449,7 @@ class _Gateway:
             breakers=self.breakers,
             limiter=self.limiter,
             ledger=self.ledger,
+            journal=self.journal,
             routes=self.routes,
         )
         return AdminViews(endpoints(parts), trail.append)

@@ -53,6 +53,11 @@ class Anthropic(RemoteProvider):
             target += b"?" + ask.query
         return UpstreamRequest(b"POST", target, headers, ask.body)
 
+    async def models_request(self) -> UpstreamRequest:
+        """Return the HTTP request for the list of models."""
+        headers = self._always() + _VERSION_FIELD
+        return UpstreamRequest(b"GET", self.prefix + b"/models", headers, b"")
+
     def _always(self) -> bytes:
         if not self._rendered:
             # Not in the constructor: a key that cannot be sent fails its requests.

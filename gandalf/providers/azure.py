@@ -23,7 +23,7 @@ from gandalf.domain.errors import BadRequest
 from gandalf.providers.base import Ask, RemoteProvider, UpstreamRequest, api_key_of
 from gandalf.providers.credentials import Credential, Token
 from gandalf.providers.fields import render
-from gandalf.providers.openai import PATHS
+from gandalf.providers.openai import MODELS, PATHS
 
 _DEPLOYED = (
     *PATHS.values(),
@@ -71,6 +71,10 @@ class Azure(RemoteProvider):
         if query := self._query(ask):
             target += b"?" + query
         return UpstreamRequest(ask.method, target, headers, ask.body, upload=ask.upload)
+
+    async def models_request(self) -> UpstreamRequest:
+        """Return the HTTP request for the list of models."""
+        return await self.request(MODELS)
 
     def _query(self, ask: Ask) -> bytes:
         # The configuration says which version is spoken, not who asks.

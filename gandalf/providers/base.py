@@ -189,6 +189,18 @@ class Provider(Protocol):
         """
 
 
+@runtime_checkable
+class ListsModels(Protocol):
+    """A provider whose API lists its models."""
+
+    async def models_request(self) -> UpstreamRequest:
+        """Return the HTTP request for the list of models, credentials included.
+
+        Raises:
+            UpstreamError: There is no credential to be had.
+        """
+
+
 class RemoteProvider:
     """What providers at a base URL have in common; each adds ``request``.
 

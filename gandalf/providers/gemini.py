@@ -52,6 +52,11 @@ class Gemini(RemoteProvider):
         headers = ask.headers + render(self._headers)
         return UpstreamRequest(b"POST", target, headers, ask.body)
 
+    async def models_request(self) -> UpstreamRequest:
+        """Return the HTTP request for the list of models."""
+        headers = render(self._headers)
+        return UpstreamRequest(b"GET", self.prefix + b"/models", headers, b"")
+
 
 def action_of(ask: Ask) -> tuple[bytes, bytes]:
     """Return what follows the model's path, and the query, for ``ask``.

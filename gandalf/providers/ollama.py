@@ -52,3 +52,8 @@ class Ollama(RemoteProvider):
             )
         headers = ask.headers + render(self._headers)
         return UpstreamRequest(b"POST", self.prefix + path, headers, ask.body)
+
+    async def models_request(self) -> UpstreamRequest:
+        """Return the HTTP request for the list of models."""
+        headers = render(self._headers)
+        return UpstreamRequest(b"GET", self.prefix + b"/api/tags", headers, b"")

@@ -20,6 +20,17 @@ PATHS = {
 }
 
 
+MODELS = Ask(
+    operation="models",
+    model="",
+    body=b"",
+    method=b"GET",
+    path=b"/models",
+    content_type=b"",
+)
+"""Asks for the list of models."""
+
+
 class OpenAI(RemoteProvider):
     """One account at one OpenAI-compatible base URL."""
 
@@ -42,6 +53,10 @@ class OpenAI(RemoteProvider):
             target += b"?" + ask.query
         headers = ask.headers + self._own(ask.content_type)
         return UpstreamRequest(ask.method, target, headers, ask.body, ask.upload)
+
+    async def models_request(self) -> UpstreamRequest:
+        """Return the HTTP request for the list of models."""
+        return await self.request(MODELS)
 
     def _own(self, content_type: bytes) -> bytes:
         if content_type == JSON and self._for_json:

@@ -8,6 +8,7 @@ idempotency    repeated POSTs with the same ``Idempotency-Key``
 openapi        the table as an OpenAPI 3.1 document
 reference      the table as an HTML page and as docs/admin-api.md
 configuration  providers and routes
+probe          test of a provider by a real request
 keys           API keys
 tenants        organisations, teams and users
 apply          a document of all managed objects: export it, apply it

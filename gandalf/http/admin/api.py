@@ -24,6 +24,7 @@ from gandalf.http.admin.breakers import BreakerEndpoints
 from gandalf.http.admin.configuration import ConfigObjects, Configuration
 from gandalf.http.admin.keys import Keys, Store
 from gandalf.http.admin.limits import LimitEndpoints
+from gandalf.http.admin.probe import Journal, ProviderTest
 from gandalf.http.admin.records import Records, RequestEndpoints, Search
 from gandalf.http.admin.runtime import Runtime, RuntimeEndpoints
 from gandalf.http.admin.table import AdminEndpoint, AdminReply, AdminRequest
@@ -67,6 +68,7 @@ class Parts:
     breakers: Breakers
     limiter: RateLimiter
     ledger: Ledger
+    journal: Journal
     routes: RouteTable
 
 
@@ -91,6 +93,9 @@ def _rows(parts: Parts) -> Iterator[AdminEndpoint]:
     yield from objects(
         Kind.PROVIDER, "provider", Permission.MANAGE_PROVIDERS
     ).endpoints({"name": "openai", "type": "openai", "api_key": "${OPENAI_API_KEY}"})
+    yield from ProviderTest(
+        parts.routes, parts.journal, parts.ledger, parts.append_audit
+    ).endpoints()
     yield from objects(Kind.ROUTE, "route", Permission.MANAGE_ROUTES).endpoints(
         {
             "model_alias": "fast",

@@ -114,6 +114,8 @@ async def gateway(config_file):
         await made.keys.load()
         async with supervise(made.keys, made.journal, made.config):
             yield made
+        for upstream in made.routes.current.upstreams.values():
+            upstream.close()
 
 
 @pytest.fixture
