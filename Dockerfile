@@ -1,7 +1,7 @@
 # docker build -t gandalf .
 # docker run -p 8080:8080 -v ./gandalf.yaml:/etc/gandalf/gandalf.yaml:ro \
 #     -v gandalf:/var/lib/gandalf --env-file gandalf.env gandalf
-# In gandalf.yaml: server.addr ":8080", and no database.dsn outside /var/lib/gandalf.
+# In gandalf.yaml: server.addr ":8080", and database.dsn /var/lib/gandalf/gandalf.db.
 ARG PYTHON=python:3.11-slim
 
 FROM ${PYTHON} AS build

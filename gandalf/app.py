@@ -135,7 +135,7 @@ async def _run(
     settings: config.Config, path: Path, environ: Mapping[str, str], written: logs.Log
 ) -> None:
     log.info("gandalf %s starts", __version__)
-    database = Database(settings.database.dsn)
+    database = Database(config.database_path(path, settings.database.dsn))
     await database.open()
     try:
         keys = KeyStore(database)
@@ -216,7 +216,7 @@ class _Gateway:
             notify=self._threshold_reached,
             on_refusal=lambda budget: metrics.budget_refusals.add((budget.name,)),
         )
-        directory = _journal_directory(settings)
+        directory = _journal_directory(settings, path, database.path)
         self.usage = UsageTable(database, str(directory.path.resolve()))
         self.usage.rules = self.ledger.rules
         self.journal = UsageJournal(
@@ -535,8 +535,11 @@ def _tracing(
     return (tracer,), (Trace(tracer, routes.config),)
 
 
-def _journal_directory(settings: config.Config) -> JournalDirectory:
-    path = settings.usage.journal_dir or f"{settings.database.dsn}.journal"
+def _journal_directory(
+    settings: config.Config, config_path: Path, database_path: Path
+) -> JournalDirectory:
+    path = settings.usage.journal_dir
+    path = str(config_path.parent / path) if path else f"{database_path}.journal"
     return JournalDirectory(path, settings.usage.segment_bytes)
 
 

@@ -19,7 +19,6 @@ LAYERS = [
     ("http",),
     ("systemd", "reloading"),
     ("app",),
-    ("usage_commands",),
     ("cli",),
     ("__main__",),
 ]

@@ -12,14 +12,17 @@ hostings   which dialect can be had at which cloud, and how to prove oneself the
 presets    the addresses of well-known vendors
 problems   what is wrong, and where
 load       the way from a path to a ``Config``
+starter    a configuration made from the provider keys in the environment
+plain      YAML as plain values, for the command line
 merge      managed objects put into the file's configuration
+schema     the format of the file as JSON Schema, for editors
 reference  docs/configuration.md, made from ``settings``
 """
 
 from gandalf.config.budgets import budgets_of
 from gandalf.config.check import split_address
 from gandalf.config.hostings import auth_type, hosting_of, provider_type
-from gandalf.config.load import load, load_database
+from gandalf.config.load import database_path, load, load_database, load_server
 from gandalf.config.problems import ConfigError, Problem
 from gandalf.config.settings import (
     Auth,
@@ -85,9 +88,11 @@ __all__ = [
     "Webhook",
     "auth_type",
     "budgets_of",
+    "database_path",
     "hosting_of",
     "load",
     "load_database",
+    "load_server",
     "provider_type",
     "split_address",
 ]

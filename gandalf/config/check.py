@@ -22,6 +22,9 @@ from gandalf.domain.secret import Secret
 
 HOW_TO_MAKE_A_KEY = f'make one with: echo "{KEY_PREFIX}$(openssl rand -hex 32)"'
 
+SHORTEST_ADMIN_KEY = 24
+"""Characters: 120 random bits in base64url, and the prefix."""
+
 # Where one of these is wrong, the provider that a target names may be that one.
 _PROVIDER_NAMES = r"providers(\[\d+\](\.name)?)?"
 
@@ -53,6 +56,7 @@ class Checker:
     def check(self, config: Config) -> None:
         """Check everything."""
         self._server(config.server)
+        self._database(config.database.dsn)
         if config.telemetry.tracing.enabled:
             self._url("telemetry.tracing.endpoint", config.telemetry.tracing.endpoint)
         for i, provider in enumerate(config.providers):
@@ -79,6 +83,13 @@ class Checker:
                 path = getattr(server.tls, name)
                 if path and not Path(path).is_file():
                     self._complain(f"server.tls.{name}", "there is no such file")
+
+    def _database(self, dsn: str) -> None:
+        if "://" in dsn:
+            self._complain(
+                "database.dsn",
+                "expected the path of a SQLite file; other databases are not supported",
+            )
 
     def _provider(self, key: str, provider: Provider) -> None:
         if provider.name and not _NAME.fullmatch(provider.name):
@@ -144,8 +155,18 @@ class Checker:
         seen: dict[Secret, str] = {}
         if config.auth.admin_key is not None:
             self._key("auth.admin_key", config.auth.admin_key, seen)
+            self._admin_key(config.auth.admin_key)
         for i, key in enumerate(config.keys):
             self._config_key(f"keys[{i}]", key, seen)
+
+    def _admin_key(self, key: Secret) -> None:
+        if len(key.reveal()) < SHORTEST_ADMIN_KEY:
+            self._complain(
+                "auth.admin_key",
+                f"a key of {len(key.reveal())} characters can be guessed, and this one"
+                " may do everything; GANDALF_ADMIN_KEY or auth.admin_key needs"
+                f" {SHORTEST_ADMIN_KEY}: {HOW_TO_MAKE_A_KEY}",
+            )
 
     def _config_key(self, path: str, key: Key, seen: dict[Secret, str]) -> None:
         if key.name and not _MODEL.fullmatch(key.name):

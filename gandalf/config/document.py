@@ -15,6 +15,7 @@ from typing import NamedTuple
 import yaml
 
 from gandalf.config.problems import ConfigError, Place, Problem
+from gandalf.config.starter import ENVIRONMENT, starter
 
 # Longer text is not shown in an error: it may be a key in the wrong place, and no
 # real key is this short.
@@ -25,6 +26,7 @@ _PLAIN_TAG = re.compile(
 )
 _REFERENCE = re.compile(r"\$\$|\$\{(?P<body>[^}]*)\}|\$\{")
 _BODY = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>.*))?", re.DOTALL)
+_UNBRACED = re.compile(r"\$[A-Z][A-Z0-9_]*")
 _NULLS = ("~", "null", "Null", "NULL")
 
 
@@ -42,13 +44,17 @@ class BadReference(Exception):
     """A ``${...}`` that cannot be replaced."""
 
 
-def read(path: Path) -> yaml.Node | None:
+def read(path: Path, environ: Mapping[str, str]) -> yaml.Node | None:
     """Return the root node of the YAML file at ``path``. None if it says nothing.
+
+    ``ENVIRONMENT`` stands for a configuration made from ``environ``.
 
     Raises:
         ConfigError: It cannot be read, is not UTF-8 or is not YAML.
     """
     try:
+        if path == ENVIRONMENT:
+            return yaml.compose(starter(environ), yaml.SafeLoader)
         text = path.read_bytes().decode("utf-8-sig")
         return yaml.compose(text, yaml.SafeLoader)
     except OSError as error:
@@ -59,12 +65,29 @@ def read(path: Path) -> yaml.Node | None:
         # Without PyYAML's own excerpt of the file: that line may hold a secret.
         mark = error.problem_mark or error.context_mark
         place = None if mark is None else Place(mark.line + 1, mark.column + 1)
-        message = f"is not valid YAML: {error.problem or error.context}"
+        message = f"is not valid YAML: {_in_words(error)}"
     except yaml.YAMLError:
         place, message = None, "is not valid YAML: it holds control characters"
     except RecursionError:
         place, message = None, "is nested too deeply"
     raise ConfigError([Problem(str(path), place, "", message)])
+
+
+def _in_words(error: yaml.MarkedYAMLError) -> str:
+    """Return PyYAML's message, in other words where those are its parser's."""
+    problem = error.problem or error.context or ""
+    if problem.endswith(("but got '{'", "but got '}'", "but found '}'")):
+        return "in {flow: style} a value with ${...} needs quotes"
+    if "<block end>" in problem:
+        return (
+            "this does not belong to the lines above; check the indentation, and that"
+            " a list begins each item with '-'"
+        )
+    if "mapping values are not allowed" in problem:
+        return "a value that holds ': ' needs quotes, or the indentation is wrong"
+    if "cannot start any token" in problem and "\\t" in problem:
+        return "a tab cannot indent; use spaces"
+    return problem
 
 
 def place_of(node: yaml.Node) -> Place:
@@ -86,6 +109,9 @@ def expand(node: yaml.ScalarNode, environ: Mapping[str, str]) -> Text:
     Raises:
         BadReference: A variable is not set, or the reference is malformed.
     """
+    if _UNBRACED.fullmatch(node.value) and node.value[1:] in environ:
+        name = node.value[1:]
+        raise BadReference(f"write ${{{name}}} (or $${name} for this text itself)")
     names: list[str] = []
 
     def replace(match: re.Match[str]) -> str:

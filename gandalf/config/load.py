@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +15,7 @@ from gandalf.config.check import Checker
 from gandalf.config.convert import Converter, lineage
 from gandalf.config.document import place_of, read
 from gandalf.config.problems import ConfigError, Problem, Problems
-from gandalf.config.settings import Config, Database
+from gandalf.config.settings import Config, Database, Server
 from gandalf.domain.secret import Secret
 
 ADMIN_KEY_VARIABLE = "GANDALF_ADMIN_KEY"
@@ -28,7 +29,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: It has problems, all of them listed.
     """
-    return load_root(path, read(path), environ)
+    return load_root(path, read(path, environ), environ)
 
 
 def load_root(path: Path, root: yaml.Node | None, environ: Mapping[str, str]) -> Config:
@@ -63,19 +64,49 @@ def load_database(path: Path, environ: Mapping[str, str]) -> Database:
     Raises:
         ConfigError: The file is not YAML, or this section has problems.
     """
+    return _section(path, environ, "database", Database)
+
+
+def load_server(path: Path, environ: Mapping[str, str]) -> Server:
+    """Return the section ``server`` of the file at ``path``, and look at no other.
+
+    Raises:
+        ConfigError: The file is not YAML, or this section has problems.
+    """
+    return _section(path, environ, "server", Server)
+
+
+def database_path(path: Path, dsn: str) -> Path:
+    """Return where the database of the configuration file at ``path`` is.
+
+    A relative ``dsn`` starts at the file's folder, so that it means the same database
+    to every process, whatever its working directory.
+
+    Raises:
+        ConfigError: ``dsn`` is not the path of a file.
+    """
+    if "://" in dsn or dsn == ":memory:" or dsn.startswith("file:"):
+        message = (
+            "expected the path of a SQLite file; other databases are not supported"
+        )
+        raise ConfigError([Problem(str(path), None, "database.dsn", message)])
+    return Path(os.path.normpath(path.parent / dsn))
+
+
+def _section(path: Path, environ: Mapping[str, str], wanted: str, cls: type[T]) -> T:
     problems = Problems(path)
-    root = read(path)
+    root = read(path, environ)
     section: yaml.Node | None = None
     if isinstance(root, yaml.MappingNode):
         for name, value in root.value:
-            if name.value == "database":
+            if name.value == wanted:
                 section = value
     elif root is not None:
         problems.add(place_of(root), "", "expected a mapping")
     converter = Converter(problems, environ)
-    database = _convert(path, section, Database, converter, "database")
+    loaded = _convert(path, section, cls, converter, wanted)
     problems.raise_if_any()
-    return database
+    return loaded
 
 
 def _convert(

@@ -75,7 +75,7 @@ def load_merged(
         ConfigError: The file alone has problems.
         ManagedInvalid: The file is valid alone, but not with the managed objects.
     """
-    root = read(path)
+    root = read(path, environ)
     provisioned = frozenset(_declared(root))
     shadowed: list[ManagedObject] = []
     added: dict[tuple[str, int], ManagedObject] = {}

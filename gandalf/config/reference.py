@@ -23,9 +23,11 @@ in gandalf/config/settings.py instead. -->
 
 One YAML file: `gandalf serve --config FILE`, by default `configs/gandalf.yaml`, which
 is a commented example. `gandalf check --config FILE` tells everything that is wrong
-with a file, with line, column and key, and exits with 0 or 2. Paths are relative to the
-working directory. On SIGHUP the file is read again; if anything is wrong with it, the
-configuration in force stays. Changes of `server`, `database`, `usage` and `telemetry`
+with a file, with line, column and key, and exits with 0 or 2; `--format json` is for
+scripts, `--format schema` for editors. `database.dsn` and `usage.journal_dir` are
+relative to the folder of the file, other paths to the working directory. On SIGHUP the
+file is read again; if anything is wrong with it, the configuration in force stays.
+Changes of `server`, `database`, `usage` and `telemetry`
 need a restart.
 
 **Environment.** `${NAME}` in a value is replaced by the environment variable `NAME`;
@@ -51,11 +53,11 @@ class _Section(msgspec.Struct):
 
 def render() -> str:
     """Return the whole page."""
-    meanings = _meanings()
+    texts = meanings()
     root = inspect.type_info(settings.Config)
     assert isinstance(root, inspect.StructType)  # noqa: S101 - for the type checker
     parts = [_INTRODUCTION]
-    parts += (_render(section, meanings) for section in _sections("", root))
+    parts += (_render(section, texts) for section in _sections("", root))
     return "\n".join(parts)
 
 
@@ -182,12 +184,12 @@ def _listed(words: Iterable[str]) -> str:
     return ", ".join(f"`{word}`" for word in words)
 
 
-def _meanings() -> dict[tuple[str, str], str]:
+def meanings() -> dict[tuple[str, str], str]:
     """Return what the source says of each struct (field "") and of each field."""
-    meanings: dict[tuple[str, str], str] = {}
+    found: dict[tuple[str, str], str] = {}
     tree = ast.parse(python_inspect.getsource(settings))
     for owner in (node for node in tree.body if isinstance(node, ast.ClassDef)):
-        meanings[owner.name, ""] = _markdown(ast.get_docstring(owner) or "")
+        found[owner.name, ""] = _markdown(ast.get_docstring(owner) or "")
         for node, after in zip(owner.body, owner.body[1:], strict=False):
             if (
                 isinstance(node, ast.AnnAssign)
@@ -196,8 +198,8 @@ def _meanings() -> dict[tuple[str, str], str]:
                 and isinstance(after.value, ast.Constant)
                 and isinstance(after.value.value, str)
             ):
-                meanings[owner.name, node.target.id] = _markdown(after.value.value)
-    return meanings
+                found[owner.name, node.target.id] = _markdown(after.value.value)
+    return found
 
 
 def _markdown(docstring: str) -> str:

@@ -87,7 +87,7 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
     """Where keys and usage are kept."""
 
     dsn: str = "gandalf.db"
-    """Path of the SQLite file; relative to the working directory."""
+    """Path of the SQLite file; relative to the folder of the configuration file."""
 
 
 class Auth(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,7 +166,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """The journal that every finished request is written to first."""
 
     journal_dir: str = ""
-    """Empty means ``<database.dsn>.journal`` beside the database."""
+    """Relative to the folder of the configuration file. Empty means
+    ``<database.dsn>.journal`` beside the database."""
     segment_bytes: SizeBytes = 16 * 1024 * 1024
     """Size at which the journal goes on in a new file."""
     flush_every: PositiveSeconds = 0.2

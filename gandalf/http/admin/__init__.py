@@ -13,6 +13,7 @@ keys           API keys
 tenants        organisations, teams and users
 apply          a document of all managed objects: export it, apply it
 plan           from a document and the present state to a change
+client         a client of this API, for the command line
 values         values that several endpoints take or show
 audit          the audit trail
 limits         effective limits of a key; the caller's own key
