@@ -36,6 +36,7 @@ from gandalf.actors.response_cache import ResponseCache
 from gandalf.actors.retry_budget import RetryBudget
 from gandalf.actors.routes import RouteTable
 from gandalf.actors.supervisor import Actor, supervise
+from gandalf.actors.token_issuers import TokenIssuers
 from gandalf.actors.usage_journal import UsageJournal
 from gandalf.actors.usage_keeper import UsageKeeper
 from gandalf.actors.watches import Watches
@@ -45,6 +46,7 @@ from gandalf.http.connection import Counters
 from gandalf.http.edge import serve
 from gandalf.http.front import Front
 from gandalf.http.gateway import Gateway
+from gandalf.http.issuer_documents import IssuerDocuments
 from gandalf.http.key_page import KeyPage
 from gandalf.http.model_views import ModelViews
 from gandalf.http.outbox import outbox
@@ -198,7 +200,10 @@ class _Gateway:
         self.routes = routes = RouteTable(
             make_snapshot(settings, keeper=self.credentials)
         )
-        self.keys = KeyTable(key_store, settings)
+        self.issuers = TokenIssuers(
+            settings.auth.issuers, IssuerDocuments().fetch, TenantStore(database)
+        )
+        self.keys = KeyTable(key_store, settings, tokens=self.issuers)
         self.limiter = RateLimiter(clock)
         self.breakers = Breakers(settings.circuit_breaker, clock=clock)
         self.connector = Connector(self.breakers, routes)
@@ -297,6 +302,7 @@ class _Gateway:
             routes,
             (
                 self.keys.replace_config_keys,
+                lambda new: self.issuers.configure(new.auth.issuers),
                 lambda new: self.breakers.configure(new.circuit_breaker),
                 lambda new: self.retry_budget.configure(new.retries),
                 lambda new: self.cache.configure(new.cache),
@@ -317,6 +323,7 @@ class _Gateway:
             self.systemd,
             LoopLag(self.metrics),
             self.keys,
+            self.issuers,
             self.notifier,
             self.journal,
             self.upkeep,
@@ -480,6 +487,7 @@ class _Gateway:
     def degraded(self) -> str:
         parts = [
             ("keys", self.keys.degraded),
+            ("issuers", self.issuers.degraded),
             ("usage", self.journal.degraded),
             ("objects", self.objects.degraded),
         ]

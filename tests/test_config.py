@@ -266,7 +266,7 @@ def test_the_admin_key_of_the_environment_counts_unless_the_file_has_one(
             "server:\n  read_timeot: 1s",
             "2:3: server.read_timeot: unknown key; did you mean read_timeout?",
         ),
-        ("auth: {zzz: 1}", "1:8: auth.zzz: unknown key; known: admin_key, generate_admin_key"),
+        ("auth: {zzz: 1}", "1:8: auth.zzz: unknown key; known: admin_key, generate_admin_key, issuers"),
         (
             "server:\n  backlog: many",
             "2:12: server.backlog: expected a whole number of at least 1, found 'many'",
@@ -587,6 +587,42 @@ def test_a_key_that_cannot_work_is_refused(problems, keys, expected):
 
     assert expected in problem
     assert "hunter2" not in problem
+
+
+ISSUER = "name: a, audiences: [x], issuer: 'https://a.example'"
+
+
+@pytest.mark.parametrize(
+    ("issuers", "expected"),
+    [
+        ("{name: a, issuer: 'https://a.example'}", "[0].audiences: is required"),
+        ("{name: a, audiences: [], issuer: 'https://a.example'}", "[0].audiences: an issuer needs at least one"),
+        ("{name: 'a:b', audiences: [x], issuer: 'https://a.example'}", "[0].name: expected up to 32"),
+        ("{name: a, audiences: [x], issuer: 'http://a.example'}", "[0].issuer: expected https://"),
+        ("{name: a, audiences: [x], issuer: a}", "or set jwks_url"),
+        (f"{{{ISSUER}, jwks_url: 'http://a.example/keys'}}", "[0].jwks_url: expected https://"),
+        (f"{{{ISSUER}, algorithms: [HS256]}}", "[0].algorithms[0]: expected one of ES256"),
+        (f"{{{ISSUER}, algorithms: [none]}}", "[0].algorithms[0]: expected one of ES256"),
+        (f"{{{ISSUER}, algorithms: []}}", "[0].algorithms: an issuer needs at least one"),
+        (f"{{{ISSUER}, leeway: 1h}}", "[0].leeway: expected a duration from 0 to 300"),
+        (f"{{{ISSUER}, roles: [{{value: x, role: amin}}], claims: {{role: r}}}}", "did you mean admin?"),
+        (f"{{{ISSUER}, roles: [{{value: x, role: admin}}]}}", "[0].claims.role: is required"),
+        (f"{{{ISSUER}, default_role: null}}", "[0].default_role: without roles"),
+        (f"{{{ISSUER}, organizations: [acme]}}", "[0].claims.org: is required"),
+        (f"{{{ISSUER}}}, {{name: b, audiences: [x], issuer: 'https://a.example'}}", "[1].issuer: is also that of"),
+        (f"{{{ISSUER}}}, {{name: a, audiences: [x], issuer: 'https://b.example'}}", "[1].name: is also that of"),
+    ],
+)  # fmt: skip
+def test_an_issuer_that_cannot_work_is_refused(problems, issuers, expected):
+    (problem,) = problems(f"auth: {{issuers: [{issuers}]}}")
+
+    assert expected in problem
+
+
+def test_an_issuer_on_this_machine_may_do_without_tls(read):
+    for host in ("localhost:8000", "127.0.0.1", "[::1]:1"):
+        issuer = f"{{name: a, audiences: [x], issuer: 'http://{host}'}}"
+        assert read(f"auth: {{issuers: [{issuer}]}}").auth.issuers
 
 
 @pytest.mark.parametrize(

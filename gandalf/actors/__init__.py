@@ -4,6 +4,9 @@ supervisor     starts actors in order, stops them in the reverse order
 usage_journal  every finished request, from a file into the database
 usage_keeper   deletion of usage by age, in small steps
 key_table      client keys in memory, fresh within a second
+token_issuers  JWTs beside keys: the issuers' public keys, verified tokens
+token_verification  a JWT's signature, times and audience; without state
+token_claims   from a JWT's claims to an identity; without state
 limiter        requests and tokens a minute, by key
 ledger         budgets: what they have left, reserved before and settled afterwards
 accounts       one subject's sums under one rule, for the ledger

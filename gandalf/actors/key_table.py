@@ -22,7 +22,7 @@ from gandalf.config import Config
 from gandalf.config.budgets import max_budget_of
 from gandalf.domain.budgets import tag_values
 from gandalf.domain.errors import Overloaded, PermissionDenied, Unauthenticated
-from gandalf.domain.identity import Identity, Role
+from gandalf.domain.identity import JWT_ID_PREFIX, Identity, Role
 from gandalf.domain.keys import (
     KEY_PREFIX,
     MAX_KEY_LENGTH,
@@ -56,6 +56,12 @@ class Store(Protocol):
     async def note_used(self, key_ids: Collection[str], now: float) -> None: ...
 
 
+class Tokens(Protocol):
+    """Verifies JWTs. Implemented by ``gandalf.actors.token_issuers``."""
+
+    def authenticate(self, token: bytes, tenants: Tenants) -> Identity: ...
+
+
 class KeyTable:
     """Owns the table of keys, and keeps it as the configuration and the store are.
 
@@ -64,6 +70,7 @@ class KeyTable:
     Args:
         store: Polled for changes while ``run`` runs.
         config: Whose keys are known besides.
+        tokens: Verifies bearer tokens that are JWTs. None: there are only keys.
         clock: Tells how old the last poll is.
         now: Tells the Unix time, for expiry.
     """
@@ -75,15 +82,18 @@ class KeyTable:
         store: Store,
         config: Config,
         *,
+        tokens: Tokens | None = None,
         clock: Callable[[], float] = trio.current_time,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._config = config
+        self._tokens = tokens
         self._tenants = Tenants()
         self._configured = _configured_keys(config, self._tenants)
         self._stored: dict[str, Identity] = {}
-        self._version = 0
+        # Below every version: a database without keys, at version 0, has tenants too.
+        self._version = -1
         self._read_at = -math.inf
         self._used: set[str] = set()
         self._clock = clock
@@ -97,7 +107,7 @@ class KeyTable:
         return f"<KeyTable {keys} keys, version {self._version}>"
 
     def authenticate(self, token: bytes) -> Identity:
-        """Return whom the key ``token`` stands for.
+        """Return the identity behind ``token``: a key, or a JWT of an issuer.
 
         Raises:
             Unauthenticated: It is no key, an unknown one, or one that has expired.
@@ -105,6 +115,8 @@ class KeyTable:
             Overloaded: It is unknown, but the store may know it and cannot be read.
         """
         if not token.startswith(_PREFIX) or len(token) > MAX_KEY_LENGTH:
+            if self._tokens is not None and token.count(b".") == 2:
+                return self._holder_of(self._tokens, token)
             raise Unauthenticated("this is not an api key of this gateway")
         key_hash = hash_key(token)
         identity = self._configured.get(key_hash)
@@ -183,6 +195,12 @@ class KeyTable:
         """Stop following. What is known stays known."""
         self._closed.set()
         self._wake.set()
+
+    def _holder_of(self, tokens: Tokens, token: bytes) -> Identity:
+        identity = tokens.authenticate(token, self._tenants)
+        if identity.blocked:
+            raise _blocked(identity)
+        return identity
 
     def _unknown(self) -> Unauthenticated | Overloaded:
         # An infrastructure fault is never a 401: clients throw away keys over those.
@@ -286,6 +304,8 @@ def _blocked(identity: Identity) -> PermissionDenied:
 
 
 def _named(identity: Identity) -> str:
+    if identity.key_id.startswith(JWT_ID_PREFIX):
+        return f"the holder of the token, {identity.key_id},"
     return f"the api key {identity.key_prefix}..."
 
 

@@ -7,6 +7,7 @@ scalars    from a setting's text to its value
 check      what one field alone cannot tell: names, references, addresses
 check_hosting  the same of a provider's cloud
 check_prices  the same of prices
+check_issuers  the same of token issuers
 budgets    the budgets of a configuration, as the ledger takes them
 hostings   which dialect can be had at which cloud, and how to prove oneself there
 presets    the addresses of well-known vendors
@@ -29,9 +30,11 @@ from gandalf.config.settings import (
     Budget,
     Cache,
     CircuitBreaker,
+    ClaimPaths,
     Config,
     Database,
     Disconnect,
+    Issuer,
     Key,
     Logging,
     Metrics,
@@ -43,6 +46,7 @@ from gandalf.config.settings import (
     ProviderAuth,
     RateLimits,
     Retries,
+    RoleRule,
     Route,
     RouteTarget,
     Server,
@@ -60,10 +64,12 @@ __all__ = [
     "Budget",
     "Cache",
     "CircuitBreaker",
+    "ClaimPaths",
     "Config",
     "ConfigError",
     "Database",
     "Disconnect",
+    "Issuer",
     "Key",
     "Logging",
     "Metrics",
@@ -76,6 +82,7 @@ __all__ = [
     "ProviderAuth",
     "RateLimits",
     "Retries",
+    "RoleRule",
     "Route",
     "RouteTarget",
     "Server",

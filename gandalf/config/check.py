@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gandalf.config.budgets import check_budgets
 from gandalf.config.check_hosting import Complain, HostingChecker, fault_of_url
+from gandalf.config.check_issuers import check_issuers
 from gandalf.config.check_prices import check_prices
 from gandalf.config.hostings import TYPES, hosting_of, provider_type
 from gandalf.config.presets import PRESETS
@@ -64,9 +65,13 @@ class Checker:
         for i, route in enumerate(config.routes):
             self._route(f"routes[{i}]", route, config.providers)
         self._keys(config)
+        check_issuers(config.auth.issuers, self._complain)
         names = {provider.name for provider in config.providers}
         check_prices(config.prices, names, self._complain, self._broken)
         check_budgets(config, self._complain)
+        issuers = config.auth.issuers
+        self._unique("auth.issuers", "name", [i.name for i in issuers])
+        self._unique("auth.issuers", "issuer", [i.issuer for i in issuers])
         self._unique("budgets", "name", [b.name for b in config.budgets])
         self._unique("providers", "name", [p.name for p in config.providers])
         self._unique("routes", "model_alias", [r.model_alias for r in config.routes])

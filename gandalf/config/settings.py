@@ -90,6 +90,85 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the SQLite file; relative to the folder of the configuration file."""
 
 
+class ClaimPaths(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the claims of a token stand, as dotted paths: ``realm_access.roles``.
+
+    A claim whose own name has dots is found as well. Empty: the token does not say it.
+    """
+
+    org: str = ""
+    """The organisation's id. Not in the token: ``org_id`` of the issuer."""
+    team: str = ""
+    """The team's id: text, or a list with one item."""
+    user: str = ""
+    """The user's id; usually ``sub`` or ``email``."""
+    role: str = ""
+    """Text or a list of texts, which ``roles`` translates."""
+    tags: str = ""
+    """Tags of each request: text, a list of texts, or an object of names and values."""
+
+
+class RoleRule(msgspec.Struct, frozen=True, kw_only=True):
+    """One value of the role claim and the role that it gives."""
+
+    value: str
+    """The claim's value, or one of its values, exactly."""
+    role: Role
+    """The role here."""
+
+
+class Issuer(msgspec.Struct, frozen=True, kw_only=True):
+    """An OpenID Connect issuer whose JWTs are accepted as bearer tokens.
+
+    See docs/authentication.md.
+    """
+
+    name: str
+    """Unique; tokens are ``jwt:<name>:<sub>`` in usage records."""
+    issuer: str
+    """The ``iss`` claim, exactly."""
+    audiences: tuple[str, ...]
+    """Accepted values of the ``aud`` claim; a token must have one of them."""
+    jwks_url: str = ""
+    """Where the issuer's public keys are. Empty: OpenID Connect discovery tells it, at
+    ``<issuer>/.well-known/openid-configuration``. HTTPS, or HTTP on this machine."""
+    algorithms: tuple[
+        Literal[
+            "RS256",
+            "RS384",
+            "RS512",
+            "PS256",
+            "PS384",
+            "PS512",
+            "ES256",
+            "ES384",
+            "ES512",
+            "Ed25519",
+        ],
+        ...,
+    ] = ("RS256",)
+    """Signature algorithms that the issuer uses; others are refused."""
+    leeway: Annotated[float, Meta(ge=0, le=300, extra=_DURATION)] = 30.0
+    """How far the issuer's clock and this one may differ."""
+    claims: ClaimPaths = ClaimPaths()
+    roles: tuple[RoleRule, ...] = ()
+    """The first one that the role claim has decides."""
+    default_role: Role | None = Role.MEMBER
+    """The role of tokens that none of ``roles`` fits. ``null``: they are refused."""
+    org_id: str = "default"
+    """The organisation of tokens that name none."""
+    organizations: tuple[str, ...] = ()
+    """Organisations that the issuer's tokens may name. Empty: only ``org_id``.
+    ``*``: every one."""
+    create_tenants: bool = False
+    """Whether a team or a user that a token names is made when it is first seen.
+    Otherwise a token that names an unknown one is refused. Organisations are never
+    made."""
+    allow_operator: bool = False
+    """Whether a token may have the role admin in the organisation ``default``, which is
+    to administer the whole gateway."""
+
+
 class Auth(msgspec.Struct, frozen=True, kw_only=True):
     """Who may call, besides the keys of ``keys`` and of the database."""
 
@@ -98,6 +177,8 @@ class Auth(msgspec.Struct, frozen=True, kw_only=True):
     variable ``GANDALF_ADMIN_KEY`` itself is honoured even when this is not set."""
     generate_admin_key: bool = False
     """Make an admin key at the first start if there is no key at all; show it once."""
+    issuers: tuple[Issuer, ...] = ()
+    """Issuers of JWTs that are accepted beside keys."""
 
 
 class RateLimits(msgspec.Struct, frozen=True, kw_only=True):

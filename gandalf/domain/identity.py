@@ -6,6 +6,9 @@ import enum
 
 import msgspec
 
+JWT_ID_PREFIX = "jwt:"
+"""What the ids of identities begin with that a JWT stands for."""
+
 
 class Permission(enum.IntFlag):
     """One bit for each thing that a role may allow."""

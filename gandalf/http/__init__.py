@@ -29,6 +29,7 @@ key_page             what a key may do, what its budgets have left, what it has 
 application          every endpoint, declared once (quart-trio)
 page_access          who may see which page
 model_lists          the models, as each dialect lists them
+issuer_documents     fetches the public keys of token issuers
 webhooks             sends notices of budgets to webhooks
 quart_exchange       an exchange behind Quart
 

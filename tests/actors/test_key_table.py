@@ -13,7 +13,7 @@ from gandalf.domain.errors import Overloaded, PermissionDenied, Unauthenticated
 from gandalf.domain.identity import Identity, Limits, Role
 from gandalf.domain.keys import StoredKey, hash_key
 from gandalf.domain.secret import Secret
-from gandalf.domain.tenants import Tenants
+from gandalf.domain.tenants import TenantKind, Tenants
 from gandalf.storage.database import Database
 from gandalf.storage.errors import StorageError
 from gandalf.storage.keys import KeyChanges, KeyCount, KeyStore
@@ -645,3 +645,14 @@ def test_the_announcement_falls_back_to_a_model_of_a_provider():
     config = Config(providers=(Provider(name="openai", models=("gpt-4o",)),))
 
     assert '"model": "gpt-4o"' in announcement(Secret("gnd_new"), config)
+
+
+async def test_the_tenants_of_a_database_without_any_key_are_known(tmp_path):
+    database = Database(str(tmp_path / "g.db"))
+    await database.open()
+    table = KeyTable(KeyStore(database), Config())
+
+    await table.load()
+
+    assert table.tenant(TenantKind.ORGANIZATION, "default") is not None
+    database.close()
