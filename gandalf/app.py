@@ -41,6 +41,7 @@ from gandalf.actors.usage_journal import UsageJournal
 from gandalf.actors.usage_keeper import UsageKeeper
 from gandalf.actors.watches import Watches
 from gandalf.config.merge import Merged, load_merged
+from gandalf.core_dumps import forbid_core_dumps
 from gandalf.domain.managed import ManagedObject
 from gandalf.http.connection import Counters
 from gandalf.http.edge import serve
@@ -55,7 +56,7 @@ from gandalf.http.system_pages import SystemPages
 from gandalf.http.upstreams import IdleCloser, credentials_of, make_snapshot
 from gandalf.http.webhooks import WebhookClient
 from gandalf.pipeline.authenticate import Authenticate
-from gandalf.pipeline.authorize import Authorize
+from gandalf.pipeline.authorize import Authorize, AuthorizeModel
 from gandalf.pipeline.cache_lookup import CacheLookup
 from gandalf.pipeline.decode_body import DecodeBody
 from gandalf.pipeline.dispatch import Dispatch
@@ -107,6 +108,7 @@ def main(config_path: Path) -> int:
         print(error, file=sys.stderr)  # noqa: T201 - there is no log yet
         return 2
     written = logs.configure(settings.telemetry.logging)
+    forbid_core_dumps()
     status = 0
     _spare_the_collector()
     try:
@@ -256,8 +258,9 @@ class _Gateway:
                 *begin_trace,
                 Authenticate(self.keys),
                 DecodeBody(routes.config),
-                ReadCall(),
                 Authorize(),
+                ReadCall(),
+                AuthorizeModel(),
                 RateLimit(self.limiter, routes.config),
                 CacheLookup(self.cache, routes),
                 SelectTargets(routes, Random()),  # noqa: S311 - spreads load

@@ -17,7 +17,7 @@ LAYERS = [
     ("actors",),
     ("pipeline",),
     ("http",),
-    ("systemd", "reloading"),
+    ("core_dumps", "systemd", "reloading"),
     ("app",),
     ("cli",),
     ("__main__",),

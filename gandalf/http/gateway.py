@@ -20,6 +20,7 @@ from gandalf.pipeline.endpoint import Endpoint
 from gandalf.pipeline.exchange import Exchange
 from gandalf.pipeline.stage import Pipeline
 from gandalf.providers.base import Headers, Upload
+from gandalf.telemetry.redaction import redact
 
 log = logging.getLogger("gandalf.http")
 
@@ -132,5 +133,8 @@ def request_id(headers: Headers, own: str = "") -> str:
     """Return the client's ``x-request-id`` if it is a sane one, else ours."""
     given = headers.get(b"x-request-id")
     if given is not None and _REQUEST_ID.fullmatch(given):
-        return given.decode()
+        text = given.decode()
+        # A key in the wrong header would be stored, logged and sent back.
+        if redact(text) == text:
+            return text
     return own or new_id()

@@ -19,14 +19,26 @@ MAX_NAME = 200
 
 
 class Authorize:
-    """Admits an exchange if its key may use models, and this one."""
+    """Admits an exchange if the role of its key may use models.
+
+    Before the body is read: who may not use models does not make the gateway work.
+    """
+
+    def enter(self, exchange: Exchange) -> Reply | None:
+        identity = exchange.identity
+        assert identity is not None  # noqa: S101 - authenticate comes before
+        if identity.role not in _USERS:
+            raise insufficient(identity, Permission.USE_MODELS)
+        return None
+
+
+class AuthorizeModel:
+    """Admits an exchange if its key may use the model that it asks for."""
 
     def enter(self, exchange: Exchange) -> Reply | None:
         identity, call = exchange.identity, exchange.call
         assert identity is not None  # noqa: S101 - authenticate comes before
         assert call is not None  # noqa: S101 - read_call comes before
-        if identity.role not in _USERS:
-            raise insufficient(identity, Permission.USE_MODELS)
         # Most keys have no list of models.
         listed = identity.allowed_models or identity.allow_lists
         if listed and call.model and not identity.may_use(call.model):

@@ -10,7 +10,12 @@ from typing import Protocol
 import trio
 
 from gandalf.actors.ledger import Ledger
-from gandalf.domain.errors import GatewayError, PermissionDenied, ShuttingDown
+from gandalf.domain.errors import (
+    GatewayError,
+    PermissionDenied,
+    ShuttingDown,
+    Unauthenticated,
+)
 from gandalf.domain.identity import Identity
 from gandalf.domain.usage import EndReason, TokenUsage, UsageRecord, UsageSource
 from gandalf.pipeline.cost import cost_of
@@ -96,7 +101,12 @@ class RecordUsage:
         except BaseException:
             self._journal.release()
             raise
-        self._journal.write(record)
+        if exchange.identity is None and isinstance(exchange.error, Unauthenticated):
+            # Anybody can send these, at any rate: a row each would fill the disk. They
+            # are counted, and a sample of them is logged.
+            self._journal.release()
+        else:
+            self._journal.write(record)
         if exchange.charged_at and self._ledger is not None:
             _charge(self._ledger, exchange, record)
         if record.cost_nanousd is not None and exchange.end_reason is _COMPLETE:

@@ -21,28 +21,55 @@ _PROVIDER = UsageSource.PROVIDER
 _MAX_REMEMBERED = 100
 
 
+UNKNOWN_PER_SECOND = 10
+"""Lines a second about requests without a valid key, which anybody may send."""
+
+
 class AccessLog:
     """Logs requests that are over.
 
     Args:
         write: Writes an event to the log.
+        clock: The time in seconds.
     """
 
-    def __init__(self, write: Callable[[Ready], None]) -> None:
+    def __init__(
+        self,
+        write: Callable[[Ready], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._write = write
+        self._clock = clock
+        self._second = 0
+        self._unknown = 0
 
     def observe(self, exchange: Observed, record: UsageRecord) -> None:
         """Log a request. Holds no content, and of its key only the prefix."""
         # Past ``logging``, whose records take longer to make than all the rest.
         if log.isEnabledFor(logging.INFO):
             identity = exchange.identity
+            if identity is None and not self._shows_unknown():
+                return
             prefix = "" if identity is None else identity.key_prefix
             self._write(RequestLine(record, prefix))
 
     def refused(self, refused: Refused) -> None:
         """Log a request that has no usage record."""
         if log.isEnabledFor(logging.INFO):
+            if not refused.key_id and not self._shows_unknown():
+                return
             self._write(RefusedLine(refused, time.time()))
+
+    def _shows_unknown(self) -> bool:
+        """Count a request without a valid key; return whether it is logged."""
+        second = int(self._clock())
+        if second != self._second:
+            hidden = self._unknown - UNKNOWN_PER_SECOND
+            self._second, self._unknown = second, 0
+            if hidden > 0:
+                log.info("%d requests without a valid key were not logged", hidden)
+        self._unknown += 1
+        return self._unknown <= UNKNOWN_PER_SECOND
 
 
 class RefusedLine:

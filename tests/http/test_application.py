@@ -242,3 +242,24 @@ async def test_the_edge_loads_quart_for_none_of_its_own_pages(gateway, nursery):
         assert response.status_code == 200
         assert gateway.front.loaded
     stop.set()
+
+
+async def test_a_key_in_the_request_id_is_neither_kept_nor_sent_back(client):
+    given = "gnd_" + "a" * 43
+
+    response = await client.post(
+        "/v1/chat/completions",
+        headers={**bearer(), "x-request-id": given},
+        data=json.dumps(CHAT),
+    )
+
+    assert response.status_code == 200
+    assert response.headers["x-request-id"] != given
+
+
+async def test_a_viewers_body_is_not_read(client):
+    response = await client.post(
+        "/v1/chat/completions", headers=bearer(Role.VIEWER), data=b"no JSON"
+    )
+
+    assert response.status_code == 403

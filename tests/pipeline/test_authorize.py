@@ -2,7 +2,7 @@ import pytest
 
 from gandalf.domain.errors import PermissionDenied
 from gandalf.domain.identity import Permission, Role
-from gandalf.pipeline.authorize import Authorize, require
+from gandalf.pipeline.authorize import Authorize, AuthorizeModel, require
 
 from .builders import a_chat_body, an_exchange, an_identity
 
@@ -49,7 +49,7 @@ async def test_a_viewer_may_not_use_models():
 async def test_a_model_on_the_keys_list_passes(allowed, model):
     exchange = asking_for(model, allowed_models=allowed)
 
-    assert Authorize().enter(exchange) is None
+    assert AuthorizeModel().enter(exchange) is None
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,14 @@ async def test_a_model_on_the_keys_list_passes(allowed, model):
 )
 async def test_a_model_that_is_not_on_the_keys_list_is_refused(allowed, model):
     with pytest.raises(PermissionDenied) as caught:
-        Authorize().enter(asking_for(model, allowed_models=allowed))
+        AuthorizeModel().enter(asking_for(model, allowed_models=allowed))
 
     assert caught.value.code == "model_not_allowed"
 
 
 async def test_an_admins_key_is_held_to_its_list_too():
     with pytest.raises(PermissionDenied):
-        Authorize().enter(asking_for("b", role=Role.ADMIN, allowed_models=("a",)))
+        AuthorizeModel().enter(asking_for("b", role=Role.ADMIN, allowed_models=("a",)))
 
 
 @pytest.mark.parametrize("role", Role)

@@ -182,7 +182,7 @@ async def test_it_is_recorded_after_everything_else_is_settled():
     assert settled == [True, True]
 
 
-async def test_nobody_we_know_is_refused_and_recorded():
+async def test_a_request_without_a_valid_key_leaves_no_record_but_is_observed():
     exchange = Exchange(
         endpoint=an_endpoint(),
         headers={},
@@ -190,14 +190,17 @@ async def test_nobody_we_know_is_refused_and_recorded():
         request_id="r",
         received_at=NOW,
     )
+    journal, seen = FakeJournal(), []
+    stage = RecordUsage(journal, [lambda _, record: seen.append(record)])
 
-    record = await record_of(exchange, Step(Unauthenticated()))
+    with pytest.raises(Unauthenticated):
+        await Pipeline([stage, Step(Unauthenticated())]).run(exchange, FakeResponder())
+    stage.flush()
 
-    assert (record.key_id, record.org_id, record.alias) == ("", "", "")
+    assert (journal.records, journal.room) == ([], 10)
+    (record,) = seen
     assert (record.status, record.error_code) == (401, "invalid_api_key")
     assert record.end_reason is EndReason.REFUSED
-    assert record.usage_source is UsageSource.NONE
-    assert record.tokens == TokenUsage()
 
 
 async def test_a_refusal_keeps_what_was_asked_for():

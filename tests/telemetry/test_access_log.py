@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from gandalf.domain.usage import EndReason, TokenUsage, UsageSource
-from gandalf.telemetry.access_log import AccessLog
+from gandalf.telemetry.access_log import UNKNOWN_PER_SECOND, AccessLog
 from gandalf.telemetry.log_lines import ConsoleLines, JsonLines, pairs
 from gandalf.telemetry.observed import Refused
 
@@ -171,3 +171,18 @@ def test_a_request_without_a_record_is_a_line_of_its_own(logged, lines):
         "error_message": "there is no x",
     }
     assert logged[0].event == "refused"
+
+
+def test_requests_without_a_valid_key_are_logged_by_the_sample(caplog):
+    now = [0.0]
+    lines = []
+    access = AccessLog(lines.append, clock=lambda: now[0])
+    caplog.set_level(logging.INFO)
+
+    for _ in range(1000):
+        access.observe(an_exchange(identity=None), a_record(status=401))
+    now[0] = 1.0
+    access.observe(an_exchange(identity=None), a_record(status=401))
+
+    assert len(lines) == UNKNOWN_PER_SECOND + 1
+    assert "990 requests without a valid key were not logged" in caplog.text
