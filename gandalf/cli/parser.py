@@ -176,10 +176,20 @@ def _reaching(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return parser
 
 
-def _group(commands: Group[Any], name: str, text: str, default: str = "") -> Group[Any]:
+def _group(
+    commands: Group[Any],
+    name: str,
+    text: str,
+    default: str = "",
+    aliases: Sequence[str] = (),
+) -> Group[Any]:
     words = f"gandalf {name} {default}".rstrip()
     parser = commands.add_parser(
-        name, help=text, description=text, epilog=f"example:\n  {words}"
+        name,
+        help=text,
+        description=text,
+        epilog=f"example:\n  {words}",
+        aliases=list(aliases),
     )
     if default:
         parser.set_defaults(default_action=default)
@@ -480,7 +490,13 @@ def _resources(commands: Group[Any], groups: dict[str, Group[Any]]) -> None:
             continue
         group = groups.get(name)
         if group is None:
-            group = _group(commands, name, _about(name, found.actions), found.default)
+            group = _group(
+                commands,
+                name,
+                _about(name, found.actions),
+                found.default,
+                aliases=found.aliases,
+            )
         for action, row in found.actions.items():
             if action in group.choices:
                 continue

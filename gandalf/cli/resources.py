@@ -41,6 +41,12 @@ class Resource(NamedTuple):
     actions: dict[str, AdminEndpoint]
 
     @property
+    def aliases(self) -> tuple[str, ...]:
+        """Other names of the command: that of the section."""
+        section = next(iter(self.actions.values())).section
+        return () if section == self.command else (section,)
+
+    @property
     def default(self) -> str:
         """The action if none is named; empty if there is no such."""
         return next((name for name in ("list", "show") if name in self.actions), "")

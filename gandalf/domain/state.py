@@ -13,7 +13,7 @@ from gandalf.domain.tenants import Tenant
 
 
 class ManagedState(msgspec.Struct, frozen=True, kw_only=True):
-    """All managed objects, tenants and keys that have not been revoked."""
+    """All managed objects, tenants and keys, revoked ones included."""
 
     objects: tuple[ManagedObject, ...]
     tenants: tuple[Tenant, ...]

@@ -74,7 +74,7 @@ def _load(connection: sqlite3.Connection) -> ManagedState:
     return ManagedState(
         objects=managed.load(connection).objects,
         tenants=tuple(tenants.load(connection).by_id.values()),
-        keys=tuple(key for key in keys.load(connection) if not key.revoked),
+        keys=tuple(keys.load(connection)),
     )
 
 

@@ -4,12 +4,15 @@ import json
 import re
 import shlex
 import subprocess
+import sys
+import types
 from pathlib import Path
 
 import pytest
 
 from gandalf.cli import main, reference
 from gandalf.cli.parser import build, parse, walk
+from gandalf.config import load
 from gandalf.http.admin.api import described
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "cli.md"
@@ -208,6 +211,26 @@ def test_init_writes_a_valid_file_with_the_providers_of_the_environment(
     assert "the-key" not in text
     assert main(["init", "--config", str(path)]) == 1
     assert "--force" in capsys.readouterr().err
+
+
+def test_serve_without_a_file_starts_from_the_environment(
+    tmp_path, monkeypatch, capsys
+):
+    served = []
+    app = types.ModuleType("gandalf.app")
+    app.main = lambda path: served.append(path) or 0
+    monkeypatch.setitem(sys.modules, "gandalf.app", app)
+    monkeypatch.setattr("gandalf.app", app, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["serve"]) == 0
+
+    (path,) = served
+    environ = {"OPENAI_API_KEY": "sk-1", "MISTRAL_API_KEY": "k"}
+    loaded = load(path, environ)
+    assert [each.name for each in loaded.providers] == ["openai", "mistral"]
+    assert loaded.auth.generate_admin_key
+    assert [each.name for each in load(path, {}).providers] == ["simulated"]
 
 
 def test_a_relative_database_is_beside_the_configuration_file(

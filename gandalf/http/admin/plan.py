@@ -136,6 +136,7 @@ class Planner:
         self._provisioned = provisioned
         self._path = path
         self._own_key = own_key
+        self._hashes: set[str] = set()
         self.made: list[tuple[StoredKey, Secret]] = []
         """Keys whose text was made up for this plan."""
 
@@ -184,7 +185,7 @@ class Planner:
                 without_secrets(spec, secret),
             )
         if self._prune:
-            for name in present.keys() - names_seen:
+            for name in sorted(present.keys() - names_seen):
                 before = without_secrets(present[name], secret)
                 yield from _planned(kind, name, None, before, None)
 
@@ -250,26 +251,39 @@ class Planner:
         if wanted is UNSET:
             return
         seen: set[str] = set()
+        self._hashes = {key.key_hash for key in state.keys}
+        orgs = self._organizations(state)
         for i, each in enumerate(wanted):
             where = f"keys[{i}]"
             former = _found(where, each, state.keys)
+            if each.org_id not in orgs:
+                raise _invalid(
+                    f"{where}.org_id", f"there is no organization {each.org_id!r}"
+                )
             key = self._key(where, each, former)
+            self._refuse_own(key)
             if former is not None:
                 _once(seen, former.key_id, where)
             before = None if former is None else plain_key(former)
             yield from _planned("keys", key.key_id, key, before, plain_key(key))
         if self._prune:
             for key in state.keys:
-                if key.key_id not in seen:
-                    self._refuse_own(key)
+                if key.key_id not in seen and not key.revoked:
                     gone = msgspec.structs.replace(key, blocked=True, revoked=True)
+                    self._refuse_own(gone)
                     yield from _planned("keys", key.key_id, gone, plain_key(key), None)
 
+    def _organizations(self, state: ManagedState) -> set[str]:
+        """Return the organisations that there will be, but for those to delete."""
+        wanted = self._document.organizations
+        named = set() if wanted is UNSET else {each.id for each in wanted}
+        return named | {OPERATOR_ORG} | {tenant.org_id for tenant in state.tenants}
+
     def _refuse_own(self, key: StoredKey) -> None:
-        if key.key_id == self._own_key:
+        if key.key_id == self._own_key and (key.blocked or key.role is not Role.ADMIN):
             raise Conflict(
-                f"this would revoke the key {key.key_id} that asks for it; name it in"
-                " the section keys",
+                f"this would revoke, block or demote the key {key.key_id} that asks for"
+                " it; name it in the section keys as it is, or use another key",
                 code="own_key",
             )
 
@@ -308,6 +322,9 @@ class Planner:
         if wanted.key_hash:
             if not _HASH.fullmatch(wanted.key_hash):
                 raise _invalid(f"{where}.key_hash", "expected 64 hexadecimal digits")
+            if wanted.key_hash in self._hashes:
+                raise _invalid(f"{where}.key_hash", "is that of another key")
+            self._hashes.add(wanted.key_hash)
             key_hash, prefix = wanted.key_hash, "gnd_"
         key = StoredKey(
             key_id=wanted.id or new_id(),
@@ -343,6 +360,8 @@ def document_of(
         del view["created_at"], view["updated_at"]
         sections.setdefault(tenant.kind, []).append(_without_defaults(view, NewTenant))
     for key in state.keys:
+        if key.revoked:
+            continue
         shown = {n: v for n, v in plain_key(key).items() if n in _KEY_FIELDS}
         if key_hashes:
             shown["key_hash"] = key.key_hash
@@ -409,10 +428,21 @@ def _found(
     where: str, wanted: WantedKey, keys: Iterable[StoredKey]
 ) -> StoredKey | None:
     if wanted.id:
-        return next((key for key in keys if key.key_id == wanted.id), None)
+        former = next((key for key in keys if key.key_id == wanted.id), None)
+        if former is not None and former.revoked:
+            raise Conflict(
+                f"{where}: the key {wanted.id} was revoked, which is for good; leave it"
+                " out, or leave out its id to make another",
+                code="key_revoked",
+            )
+        return former
     if not wanted.name:
         raise _invalid(f"{where}.name", "a key needs a name or an id")
-    found = [k for k in keys if (k.org_id, k.name) == (wanted.org_id, wanted.name)]
+    found = [
+        key
+        for key in keys
+        if (key.org_id, key.name) == (wanted.org_id, wanted.name) and not key.revoked
+    ]
     if len(found) > 1:
         raise _invalid(
             f"{where}.name", f"{len(found)} keys have this name; say which by id"

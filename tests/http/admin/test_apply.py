@@ -230,3 +230,66 @@ async def test_a_literal_secret_is_not_applied(admin):
     assert response.status_code == 400
     assert "sk-literal" not in text
     assert "providers[0].api_key" in text
+
+
+async def test_a_key_that_was_revoked_is_not_revived_by_an_old_export(admin):
+    await admin.post("/apply", DOCUMENT)
+    document, _ = await export(admin, "?key_hashes=true")
+    await admin.post("/apply?prune=true", {"keys": []})
+
+    response = await admin.post("/apply", document)
+
+    problem = await body(response)
+    assert (response.status_code, problem["code"]) == (409, "key_revoked")
+    assert document["keys"][0]["id"] in problem["detail"]
+
+
+async def test_a_hash_belongs_to_one_key(admin):
+    await admin.post("/apply", DOCUMENT)
+    document, _ = await export(admin, "?key_hashes=true")
+    copy = {**document["keys"][0], "id": "another"}
+
+    response = await admin.post("/apply", {"keys": [copy]})
+
+    assert response.status_code == 400
+    assert (await body(response))["errors"][0]["field"] == "keys[0].key_hash"
+
+
+async def test_a_key_of_an_unknown_organization_is_refused(admin):
+    response = await admin.post("/apply", {"keys": [{"name": "x", "org_id": "typo"}]})
+
+    assert response.status_code == 400
+    assert (await body(response))["errors"][0]["field"] == "keys[0].org_id"
+
+
+async def test_a_document_does_not_block_or_demote_the_key_that_applies_it(admin):
+    made = await body(await admin.post("/keys", {"name": "ops", "role": "admin"}))
+    own = admin.as_(made["key"])
+
+    for wrong in ({"blocked": True, "role": "admin"}, {"role": "viewer"}):
+        response = await own.post(
+            "/apply", {"keys": [{"id": made["id"], "name": "ops", **wrong}]}
+        )
+        assert (response.status_code, (await body(response))["code"]) == (
+            409,
+            "own_key",
+        )
+
+
+async def test_a_document_with_the_same_object_twice_is_refused(admin):
+    response = await admin.post("/apply", {"teams": [{"id": "a"}, {"id": "a"}]})
+
+    assert response.status_code == 400
+    assert (await body(response))["errors"][0]["field"] == "teams[1].id"
+
+
+async def test_an_organization_with_keys_is_not_pruned_and_nothing_else_is(admin):
+    await admin.post("/apply", DOCUMENT)
+    before = await export(admin)
+
+    response = await admin.post(
+        "/apply?prune=true", {"routes": [], "organizations": []}
+    )
+
+    assert (response.status_code, (await body(response))["code"]) == (409, "in_use")
+    assert await export(admin) == before
