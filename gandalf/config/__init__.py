@@ -10,7 +10,8 @@ check_prices  the same of prices
 check_issuers  the same of token issuers
 budgets    the budgets of a configuration, as the ledger takes them
 hostings   which dialect can be had at which cloud, and how to prove oneself there
-presets    the addresses of well-known vendors
+presets    well-known vendors: addresses, and what each takes and gives
+vendors    docs/vendors.md, made from ``presets``
 problems   what is wrong, and where
 load       the way from a path to a ``Config``
 starter    a configuration made from the provider keys in the environment
@@ -31,6 +32,7 @@ from gandalf.config.settings import (
     Cache,
     CircuitBreaker,
     ClaimPaths,
+    Compat,
     Config,
     Database,
     Disconnect,
@@ -65,6 +67,7 @@ __all__ = [
     "Cache",
     "CircuitBreaker",
     "ClaimPaths",
+    "Compat",
     "Config",
     "ConfigError",
     "Database",

@@ -392,6 +392,50 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     """Share of answers that break off in the middle."""
 
 
+class Compat(msgspec.Struct, frozen=True, kw_only=True):
+    """What an OpenAI-compatible server takes, where it is not what the type says.
+
+    ``null`` leaves a rule to the type; [vendors.md](vendors.md) shows those of each.
+    Requests of OpenAI's clients pass unchanged but for ``refused_fields``.
+    """
+
+    reasoning_history: Literal["none", "reasoning_content", "reasoning"] | None = None
+    """Member of an assistant message that hands earlier thinking back."""
+    reasoning_required: bool | None = None
+    """Whether each assistant message must have that member, if only as empty text."""
+    thinking_switch: (
+        Literal[
+            "reasoning_effort", "thinking", "enable_thinking", "chat_template_kwargs"
+        ]
+        | None
+    ) = None
+    """Field that turns thinking on and off."""
+    efforts: tuple[str, ...] | None = None
+    """Values that ``reasoning_effort`` may have. Empty: it is not sent."""
+    tool_call_ids: Literal["any", "alphanumeric9"] | None = None
+    """Form of tool-call ids; ``alphanumeric9`` is nine letters and digits."""
+    text_content: Literal["parts", "string"] | None = None
+    """Form of a content of several texts."""
+    refused_fields: tuple[str, ...] | None = None
+    """Fields to leave out, and to name in ``x-gandalf-dropped``."""
+    seed_field: str | None = None
+    """Name of the field for a seed."""
+    prefill_field: Literal["none", "prefix", "partial"] | None = None
+    """Member that marks the last assistant message as one to continue."""
+    limit_field: Literal["by_model", "max_tokens", "max_completion_tokens"] | None = (
+        None
+    )
+    """Field for the output limit; ``by_model`` follows OpenAI's model names."""
+    allowed_tools: bool | None = None
+    """Whether ``tool_choice`` can name several tools."""
+    developer_role: bool | None = None
+    """Whether there is a role ``developer``; else it is ``system``."""
+    late_system: bool | None = None
+    """Whether a system message may follow another one; else it becomes the user's."""
+    user_after_tool: bool | None = None
+    """Whether a user message may follow a tool message."""
+
+
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a model can do, where the catalogue does not know it or is wrong."""
 
@@ -531,6 +575,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     auth: ProviderAuth = ProviderAuth()
     model_info: tuple[ModelInfo, ...] = ()
     """Corrects the built-in catalogue of models; what is ``null`` is left to it."""
+    compat: Compat = Compat()
     price_vendor: str = ""
     """Whose prices the price list has for this provider (``gandalf prices --vendors``).
     Empty: by the type, or by ``base_url`` if that is set. ``none``: nobody's."""

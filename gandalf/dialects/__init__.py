@@ -9,6 +9,7 @@ ollama        Ollama's chats and generations
 converse      Amazon Bedrock's Converse; upstreams only
 conversation  the neutral model between two dialects
 translation   from one dialect to another, and what is lost on the way
+mending       repairs of tools and histories, the same for every target
 ends          ends of answers that stand for a failure
 lenient       answers that are nearly what an API says, read for what they mean
 arguments     tool calls in an answer: arguments, names and ids in any form

@@ -25,6 +25,7 @@ from gandalf.dialects.conversation import (
     Treatment,
 )
 from gandalf.dialects.error_details import ErrorDetails
+from gandalf.dialects.mending import Rules
 from gandalf.dialects.refusal_rules import Rule
 from gandalf.domain.errors import GatewayError
 from gandalf.domain.model import Model
@@ -156,6 +157,8 @@ class UpstreamDialect(Protocol):
     STREAM_CONTENT_TYPE: bytes
     TREATMENTS: Mapping[Feature, Treatment]
     """What becomes of each feature when a request is rendered in this dialect."""
+    MENDING: Rules
+    """What its upstreams require of tools and histories."""
     REFUSALS: tuple[Rule, ...]
     """Signs of the reasons of refusals that are particular to this dialect."""
 

@@ -47,6 +47,9 @@ class Feature(enum.StrEnum):
     VIDEO_INPUT = "video_input"
     TOOLS = "tools"
     TOOL_STRICT = "tool_strict"
+    TOOL_REFERENCES = "tool_references"
+    """Tools whose declarations are loaded when a search has found them. Elsewhere all
+    are declared from the beginning, and what was found is told as text."""
     SERVER_TOOLS = "server_tools"
     """Tools that the provider itself runs: web search, code execution."""
     TOOL_CHOICE = "tool_choice"

@@ -160,8 +160,8 @@ call or a text travels through Anthropic's clients in a block of thinking withou
 So a conversation may go on with another provider's model at any turn; what the former
 one thought is then lost, what it said is not.
 
-OpenAI's and Ollama's dialects have no seals: OpenAI's gets no thinking back, Ollama's
-gets its text.
+OpenAI's and Ollama's dialects have no seals: Ollama's gets the text of the thinking
+back, OpenAI's only at vendors that take it ([vendors.md](vendors.md)).
 """
 
 _REPAIRS = f"""\
@@ -170,7 +170,20 @@ _REPAIRS = f"""\
 What one provider lets pass another refuses. Where the meaning is clear the history is
 put right; it is reported if it says something that the client did not.
 
+**everywhere**, but for what passes through unchanged
+- Names of tools that the target refuses become valid names; the answer's calls have the
+  client's names.
+- A call without a result gets the result "There is no result of this call.", as an
+  error. Several results of one call become one; a late result moves to its call.
+- The schema of a tool gets `properties` where it has none; `anyOf`, `oneOf` and `allOf`
+  at its root become one object with all their properties (openai, anthropic, converse).
+- What the system says later becomes the user's where the target, or the vendor's
+  [profile](vendors.md), has no such message.
+- A request whose only tools are the provider's own is refused where they cannot be
+  mapped: the model would make up what they find. So is `tool_addition`.
+
 **openai**
+- What a vendor takes instead is told by its [profile](vendors.md).
 - The results of a turn's tool calls come before what the user says with them. Pictures
   in a result follow in a message of the user's.
 - A result that is an error begins with `Error:`, unless it says so itself.
@@ -181,8 +194,7 @@ put right; it is reported if it says something that the client did not.
 - Neighbours of one role become one turn.
 - What the system says later moves to the top where the model wants it there.
 - A conversation that the assistant begins gets a user's turn `.` in front.
-- A result begins the turn after its call; a call without any gets the result "There is
-  no result of this call.", as an error. A result without its call is refused.
+- A result begins the turn after its call. A result without its call is refused.
 - Ids of calls are made of the characters that are allowed, and unique.
 - A model that does not continue an assistant's turn is told "Continue from where you
   left off."
@@ -193,7 +205,8 @@ put right; it is reported if it says something that the client did not.
 - Neighbours of one role become one content.
 - What the system says first is the `systemInstruction`; what it says later is the
   user's. If it is all there is, it is the user's as well.
-- Results begin their turn, in the order of the calls.
+- Results begin their turn, in the order of the calls. A turn of calls that would be the
+  first gets a user's turn `.` in front. A result with a `$ref` in it is sent as text.
 - A call that no Gemini made carries the value that Google's documentation has for it,
   where the model wants a signature.
 - A result without its call, and arguments that are no JSON object, are refused.

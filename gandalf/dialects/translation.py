@@ -7,7 +7,7 @@ dropped or approximated is told to the client in headers, or refused if it is st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -43,6 +43,7 @@ from gandalf.dialects.conversation import (
     UsageReported,
 )
 from gandalf.dialects.json_object import is_vast
+from gandalf.dialects.mending import mend
 from gandalf.domain.errors import BadRequest
 from gandalf.domain.model import Model
 from gandalf.domain.usage import TokenUsage
@@ -83,6 +84,8 @@ class Translated(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     json_tool: str = ""
     """As ``Rendered.json_tool``."""
+    names: Mapping[str, str] = {}
+    """The client's names of tools, by the names that the upstream was told."""
     dropped: tuple[str, ...] = ()
     """Names of fields in the client's dialect."""
     approximated: tuple[str, ...] = ()
@@ -105,7 +108,8 @@ def translate_request(
             "embeddings",
             spoken.render_embeddings_request(request, model),
             Conversation(source=source.NAME, messages=(), unknown=request.unknown),
-            spoken,
+            spoken.NAME,
+            spoken.TREATMENTS,
             strict=strict,
         )
     if call.operation in CONVERSATIONS:
@@ -119,16 +123,31 @@ def translate_request(
             code="unsupported_operation",
         )
     conversation = source.parse_request(call)
-    if refused := _of(conversation, spoken, Treatment.REFUSED):
+    _refuse_lone_server_tools(conversation, spoken)
+    treatments = _treatments(spoken, model)
+    if refused := _of(conversation, treatments, Treatment.REFUSED):
         raise BadRequest(
             f"the model's provider ({spoken.NAME}) has no {', '.join(refused)}",
             code="unsupported_parameter",
             param=refused[0],
         )
-    rendered = spoken.render_request(
-        _without_dropped(conversation, spoken), model, operation
+    rules = spoken.MENDING
+    if not model.compat.late_system:
+        rules = rules._replace(late_system=False)
+    mended = mend(_without_dropped(conversation, treatments), rules)
+    rendered = spoken.render_request(mended.conversation, model, operation)
+    rendered = msgspec.structs.replace(
+        rendered, approximated=rendered.approximated | mended.approximated
     )
-    return _translated(operation, rendered, conversation, spoken, strict=strict)
+    translated = _translated(
+        operation,
+        rendered,
+        mended.conversation,
+        spoken.NAME,
+        treatments,
+        strict=strict,
+    )
+    return msgspec.structs.replace(translated, names=mended.names)
 
 
 def translate_answer(
@@ -138,6 +157,7 @@ def translate_answer(
     spoken: UpstreamDialect,
     source: Dialect,
     json_tool: str = "",
+    names: Mapping[str, str] | None = None,
 ) -> tuple[bytes, str | None]:
     """Return an answer in the client's dialect, and how it ended (a ``Finish``).
 
@@ -158,6 +178,8 @@ def translate_answer(
     completion = spoken.parse_answer(body)
     if json_tool:
         completion = _with_json_as_text(completion, json_tool)
+    if names:
+        completion = _with_names(completion, names)
     finish = completion.choices[0].finish if completion.choices else None
     return source.render_answer(completion, call), finish.value if finish else None
 
@@ -166,25 +188,26 @@ def _translated(
     operation: str,
     rendered: Rendered,
     conversation: Conversation,
-    spoken: UpstreamDialect,
+    spoken: str,
+    treatments: Mapping[Feature, Treatment],
     *,
     strict: bool,
 ) -> Translated:
     used = conversation.used
     dropped = [
-        *_of(conversation, spoken, Treatment.DROPPED),
+        *_of(conversation, treatments, Treatment.DROPPED),
         *(used[feature] for feature in used if feature in rendered.dropped),
         *conversation.unknown,
     ]
     approximated = [
-        *_of(conversation, spoken, Treatment.APPROXIMATED),
+        *_of(conversation, treatments, Treatment.APPROXIMATED),
         *(used[feature] for feature in used if feature in rendered.approximated),
     ]
     lost = tuple(dict.fromkeys(dropped))
     inexact = tuple(name for name in dict.fromkeys(approximated) if name not in lost)
     if strict and (lost or inexact):
         raise BadRequest(
-            f"the model's provider ({spoken.NAME}) has nothing that is just like "
+            f"the model's provider ({spoken}) has nothing that is just like "
             f"{', '.join((*lost, *inexact))}, and this request is strict",
             code="unsupported_parameter",
             param=(*lost, *inexact)[0],
@@ -198,26 +221,75 @@ def _translated(
     )
 
 
+def _treatments(spoken: UpstreamDialect, model: Model) -> Mapping[Feature, Treatment]:
+    """Return what becomes of each feature at ``model``."""
+    if model.compat.reasoning_history == "none":
+        return spoken.TREATMENTS
+    return {**spoken.TREATMENTS, Feature.THINKING_HISTORY: Treatment.MAPPED}
+
+
+def _refuse_lone_server_tools(
+    conversation: Conversation, spoken: UpstreamDialect
+) -> None:
+    """Refuse a request whose only tools are the provider's own, and would be dropped.
+
+    Without its tool the model makes up what the tool would have found.
+    """
+    name = conversation.used.get(Feature.SERVER_TOOLS, "")
+    if (
+        name.startswith("tools")
+        and not conversation.tools
+        and spoken.TREATMENTS[Feature.SERVER_TOOLS] is Treatment.DROPPED
+    ):
+        raise BadRequest(
+            f"the model's provider ({spoken.NAME}) cannot run the tools of another one,"
+            f" and the request has no others: {name}",
+            code="unsupported_parameter",
+            param=name,
+        )
+
+
 def _of(
-    conversation: Conversation, spoken: UpstreamDialect, treatment: Treatment
+    conversation: Conversation,
+    treatments: Mapping[Feature, Treatment],
+    treatment: Treatment,
 ) -> list[str]:
-    """Return the names of the used features that ``spoken`` gives this treatment."""
+    """Return the names of the used features that get this ``treatment``."""
     return [
         name
         for feature, name in conversation.used.items()
-        if spoken.TREATMENTS[feature] is treatment
+        if treatments[feature] is treatment
     ]
 
 
 def _without_dropped(
-    conversation: Conversation, spoken: UpstreamDialect
+    conversation: Conversation, treatments: Mapping[Feature, Treatment]
 ) -> Conversation:
     fields = {
         _FIELDS[feature]: None
         for feature in conversation.used
-        if feature in _FIELDS and spoken.TREATMENTS[feature] is Treatment.DROPPED
+        if feature in _FIELDS and treatments[feature] is Treatment.DROPPED
     }
     return msgspec.structs.replace(conversation, **fields) if fields else conversation
+
+
+# The client's own names of tools.
+
+
+def _with_names(completion: Completion, names: Mapping[str, str]) -> Completion:
+    choices = tuple(
+        msgspec.structs.replace(
+            choice, parts=tuple(_with_name(part, names) for part in choice.parts)
+        )
+        for choice in completion.choices
+    )
+    return msgspec.structs.replace(completion, choices=choices)
+
+
+def _with_name(part: Part, names: Mapping[str, str]) -> Part:
+    if isinstance(part, ToolCall) and part.name in names:
+        return msgspec.structs.replace(part, name=names[part.name])
+    return part
 
 
 # An answer's JSON that came as a call of a tool which is none of the client's.
@@ -338,6 +410,7 @@ class TranslatedStream:
         "_begun",
         "_finished",
         "_json",
+        "_names",
         "_parser",
         "_renderer",
         "content_seen",
@@ -349,8 +422,13 @@ class TranslatedStream:
     )
 
     def __init__(
-        self, parser: StreamParser, renderer: StreamRenderer, json_tool: str = ""
+        self,
+        parser: StreamParser,
+        renderer: StreamRenderer,
+        json_tool: str = "",
+        names: Mapping[str, str] | None = None,
     ) -> None:
+        self._names = names or {}
         self._parser = parser
         self._renderer = renderer
         self._json = _JsonAsText(json_tool) if json_tool else None
@@ -405,6 +483,9 @@ class TranslatedStream:
             elif isinstance(event, Unread):
                 self.unread[event.why] = self.unread.get(event.why, 0) + 1
             else:
+                if isinstance(event, ToolCallStarted) and event.name in self._names:
+                    name = self._names[event.name]
+                    event = msgspec.structs.replace(event, name=name)
                 self._note(event)
                 wanted += (event,) if json is None else json.convert(event)
         return self._renderer.render(wanted) if wanted else b""

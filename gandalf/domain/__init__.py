@@ -10,6 +10,7 @@ buckets     hours, days, weeks and months in a time zone
 usage       tokens by class, attempts, and the record kept of every request
 budgets     what a budget limits, and by which sums; windows: by which calendar
 charges     what a usage record adds to which sums
+compat      where OpenAI-compatible vendors differ
 model       what is known of a model
 objects     what upstreams keep for clients: files, batches, responses
 ids         unique names of requests, which tell their time

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from gandalf.domain.compat import OPENAI, Compat
+
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """One model at a provider. None everywhere means that nobody here knows.
@@ -29,3 +31,5 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the provider holds its answer to a JSON schema."""
     temperature: bool | None = None
     """Whether sampling parameters may be set."""
+    compat: Compat = OPENAI
+    """Rules of the vendor, for providers that speak OpenAI's dialect."""

@@ -415,6 +415,7 @@ class Sending:
                 spoken=provider.dialect,
                 source=exchange.dialect,
                 json_tool=translated.json_tool,
+                names=translated.names,
             )
         except AnswerFailed as error:
             raise in_band_error(provider, error.failed) from error
@@ -516,6 +517,7 @@ class Sending:
             spoken.stream_parser(),
             source.stream_renderer(self._call),
             self._translated.json_tool,
+            self._translated.names,
         )
 
     def _serve(self, reply: Reply, now: float) -> Reply:

@@ -15,6 +15,7 @@ import msgspec
 from gandalf.config import Disconnect, Timeouts
 from gandalf.config import Provider as ProviderConfig
 from gandalf.dialects.base import UpstreamDialect
+from gandalf.domain.compat import OPENAI, Compat
 from gandalf.domain.model import Model
 from gandalf.providers.watch import Watch
 
@@ -208,6 +209,7 @@ class RemoteProvider:
         config: Its section.
         base_url: Where to, if the section does not say.
         dialect: What is spoken there.
+        compat: Rules of the vendor, which the section may correct.
     """
 
     stream_framing: Callable[[], StreamFraming] | None = None
@@ -218,9 +220,14 @@ class RemoteProvider:
     """What the model catalogue calls it; "" if it has no place there."""
 
     def __init__(
-        self, config: ProviderConfig, base_url: str, dialect: UpstreamDialect
+        self,
+        config: ProviderConfig,
+        base_url: str,
+        dialect: UpstreamDialect,
+        compat: Compat = OPENAI,
     ) -> None:
         self.name = config.name
+        self.compat = corrected(compat, config)
         self.dialect = dialect
         self.timeouts = config.timeouts
         self.on_client_disconnect = config.on_client_disconnect
@@ -233,7 +240,14 @@ class RemoteProvider:
 
     def model(self, name: str) -> Model:
         """Return what is known of the model that this provider calls ``name``."""
-        return self.known.get(name) or Model(name=name)
+        return self.known.get(name) or Model(name=name, compat=self.compat)
+
+
+def corrected(compat: Compat, config: ProviderConfig) -> Compat:
+    """Return ``compat`` with what the section of the provider says otherwise."""
+    said = msgspec.structs.asdict(config.compat)
+    changes = {name: value for name, value in said.items() if value is not None}
+    return msgspec.structs.replace(compat, **changes) if changes else compat
 
 
 def api_key_of(config: ProviderConfig) -> str:

@@ -123,7 +123,10 @@ def equip(providers: Mapping[str, Provider], config: Config) -> None:
     sections = {section.name: section for section in config.providers}
     for name, provider in remote.items():
         news = {
-            model: _corrected(found[provider.catalogue_id, model], sections[name])
+            model: msgspec.structs.replace(
+                _corrected(found[provider.catalogue_id, model], sections[name]),
+                compat=provider.compat,
+            )
             for model in models.get(name, ())
             if model not in provider.known
         }

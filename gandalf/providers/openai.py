@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gandalf.config import Provider as ProviderConfig
 from gandalf.dialects import openai
+from gandalf.domain.compat import OPENAI, Compat
 from gandalf.domain.errors import BadRequest
 from gandalf.providers.base import Ask, RemoteProvider, UpstreamRequest, api_key_of
 from gandalf.providers.fields import render
@@ -34,8 +35,13 @@ MODELS = Ask(
 class OpenAI(RemoteProvider):
     """One account at one OpenAI-compatible base URL."""
 
-    def __init__(self, config: ProviderConfig, base_url: str = BASE_URL) -> None:
-        super().__init__(config, base_url, openai)
+    def __init__(
+        self,
+        config: ProviderConfig,
+        base_url: str = BASE_URL,
+        compat: Compat = OPENAI,
+    ) -> None:
+        super().__init__(config, base_url, openai, compat)
         self._headers = [(b"accept-encoding", b"identity")]
         if key := api_key_of(config):
             self._headers.append((b"authorization", b"Bearer " + key.encode()))

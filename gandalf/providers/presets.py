@@ -20,8 +20,8 @@ class Preset(OpenAI):
 
     def __init__(self, config: ProviderConfig) -> None:
         preset = PRESETS[provider_type(config)]
-        super().__init__(config, preset.base_url)
-        self._stream_options = preset.stream_options
+        super().__init__(config, preset.base_url, preset.compat)
+        self._stream_options = "stream_options" not in self.compat.refused_fields
 
     async def request(self, ask: Ask) -> UpstreamRequest:
         """Return the HTTP request for ``ask``, without what the vendor refuses."""

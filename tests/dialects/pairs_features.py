@@ -286,8 +286,18 @@ _ANTHROPIC = {
         _LIMITED | _anthropic_tool(),
         ('"strict":true',),
     ),
-    F.SERVER_TOOLS: _adds(
-        _LIMITED, tools=[{"type": "web_search_20250305", "name": "web_search"}]
+    F.SERVER_TOOLS: Probe(
+        _LIMITED
+        | {
+            "tools": [
+                *_anthropic_tool()["tools"],
+                {"type": "web_search_20250305", "name": "web_search"},
+            ]
+        },
+        _LIMITED | _anthropic_tool(),
+    ),
+    F.TOOL_REFERENCES: Probe(
+        _LIMITED | _anthropic_tool(defer_loading=True), _LIMITED | _anthropic_tool()
     ),
     F.TOOL_CHOICE: _adds(_LIMITED | _anthropic_tool(), tool_choice={"type": "any"}),
     F.PARALLEL_TOOL_CALLS: Probe(
@@ -418,7 +428,9 @@ _GEMINI = {
     F.AUDIO_OUTPUT: _configured(responseModalities=["AUDIO"]),
     F.VIDEO_INPUT: _gemini_part(_inline("video/mp4", MP4), MP4),
     F.TOOLS: _adds(_HALLO, "zoo", "zebra", **_DECLARED),
-    F.SERVER_TOOLS: _adds(_HALLO, tools=[{"googleSearch": {}}]),
+    F.SERVER_TOOLS: _adds(
+        _HALLO | _DECLARED, tools=[*_DECLARED["tools"], {"googleSearch": {}}]
+    ),
     F.TOOL_CHOICE: _adds(
         _HALLO | _DECLARED, toolConfig={"functionCallingConfig": {"mode": "ANY"}}
     ),
@@ -535,7 +547,7 @@ PROBES = {
     "ollama": _OLLAMA,
 }
 UNSAID = {
-    "openai": {F.TOOL_RESULT_ERROR, F.SAFETY_SETTINGS},
+    "openai": {F.TOOL_RESULT_ERROR, F.TOOL_REFERENCES, F.SAFETY_SETTINGS},
     "anthropic": {
         F.DEVELOPER,
         F.NAMES,
@@ -556,6 +568,7 @@ UNSAID = {
         F.SAFETY_SETTINGS,
     },
     "gemini": {
+        F.TOOL_REFERENCES,
         F.DEVELOPER,
         F.LATE_SYSTEM,
         F.NAMES,
@@ -570,6 +583,7 @@ UNSAID = {
         F.USER,
     },
     "ollama": {
+        F.TOOL_REFERENCES,
         F.NAMES,
         F.IMAGE_URL,
         F.IMAGE_DETAIL,

@@ -2,9 +2,11 @@
 
 import base64
 import json
+import re
 
 import pytest
 
+from gandalf.config.presets import PRESETS
 from gandalf.dialects import openai
 from gandalf.dialects.conversation import (
     CacheMark,
@@ -485,3 +487,121 @@ def test_a_user_that_openai_would_refuse_is_a_digest():
     assert json.loads(short.body)["user"] == "u" * 64
     assert len(json.loads(long.body)["user"]) == 64
     assert (short.approximated, long.approximated) == (frozenset(), {Feature.USER})
+
+
+# Vendors that are not OpenAI; each profile names its documentation.
+
+
+def vendor(name, *messages, **fields):
+    model = Model(name="m", compat=PRESETS[name].compat)
+    return body(messages or HELLO, model, **fields)
+
+
+CALLED = said(
+    "assistant", Thinking(text="hm"), ToolCall(id="t", name="f", arguments="{}")
+)
+ANSWERED = said("user", ToolResult(call_id="t", parts=(Text(text="42"),)))
+
+
+@pytest.mark.parametrize(
+    ("name", "member"),
+    [
+        ("deepseek", "reasoning_content"),
+        ("moonshot", "reasoning_content"),
+        ("zai", "reasoning_content"),
+        ("vllm", "reasoning"),
+        ("openrouter", "reasoning"),
+    ],
+)
+def test_a_vendor_gets_earlier_thinking_back_under_its_own_name(name, member):
+    turn = vendor(name, *HELLO, CALLED, ANSWERED)["messages"][1]
+
+    assert turn[member] == "hm"
+
+
+@pytest.mark.parametrize("name", ["deepseek", "moonshot"])
+def test_a_vendor_that_requires_thinking_gets_an_empty_text(name):
+    call = said("assistant", ToolCall(id="t", name="f", arguments="{}"))
+    turn = vendor(name, *HELLO, call, ANSWERED)["messages"][1]
+
+    assert turn["reasoning_content"] == ""
+
+
+def test_mistral_gets_call_ids_of_nine_letters_and_digits():
+    turns = vendor("mistral", *HELLO, CALLED, ANSWERED)["messages"]
+
+    (call,) = turns[1]["tool_calls"]
+    assert re.fullmatch("[a-zA-Z0-9]{9}", call["id"])
+    assert turns[2]["tool_call_id"] == call["id"]
+
+
+def test_mistral_gets_an_assistants_message_between_a_tools_and_a_users():
+    answered = said("user", *ANSWERED.parts, Text(text="and now?"))
+    turns = vendor("mistral", *HELLO, CALLED, answered)["messages"]
+
+    assert [turn["role"] for turn in turns][2:] == ["tool", "assistant", "user"]
+
+
+def test_mistral_calls_the_seed_random_seed_and_gets_no_user():
+    sent = vendor("mistral", seed=7, user="u", service_tier="auto")
+
+    assert sent["random_seed"] == 7
+    assert not {"seed", "user", "service_tier"} & sent.keys()
+
+
+def test_several_texts_are_one_string_where_a_vendor_takes_no_parts():
+    twice = said("user", Text(text="a"), Text(text="b"))
+
+    assert vendor("deepseek", twice)["messages"][0]["content"] == "a\nb"
+
+
+def test_tools_that_are_not_among_those_allowed_are_not_offered():
+    sent = vendor(
+        "mistral",
+        tools=tuple(Tool(name=name) for name in "fgh"),
+        tool_choice=ToolChoice(mode="required", names=("f", "g")),
+    )
+
+    assert sent["tool_choice"] == "required"
+    assert [tool["function"]["name"] for tool in sent["tools"]] == ["f", "g"]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("deepseek", {"thinking": {"type": "disabled"}}),
+        ("moonshot", {"thinking": {"type": "disabled"}}),
+        ("zai", {"thinking": {"type": "disabled"}}),
+        ("alibaba", {"enable_thinking": False}),
+        ("vllm", {"chat_template_kwargs": {"enable_thinking": False}}),
+    ],
+)
+def test_thinking_is_turned_off_with_the_vendors_own_switch(name, fields):
+    sent = vendor(name, reasoning=Reasoning(effort="none"))
+
+    assert "reasoning_effort" not in sent
+    assert fields.items() <= sent.items()
+
+
+def test_deepseek_gets_the_nearest_of_its_efforts():
+    sent = vendor("deepseek", reasoning=Reasoning(effort="low"))
+
+    assert sent["reasoning_effort"] == "high"
+    assert sent["thinking"] == {"type": "enabled"}
+
+
+def test_a_field_that_a_vendor_refuses_is_left_out_and_told():
+    named = said("user", Text(text="x"), name="ann")
+    model = Model(name="m", compat=PRESETS["groq"].compat)
+    made = rendered((named,), model, logprobs=True, top_logprobs=3)
+
+    sent = json.loads(made.body)
+    assert not {"logprobs", "top_logprobs"} & sent.keys()
+    assert "name" not in sent["messages"][0]
+    assert made.dropped == {Feature.LOGPROBS, Feature.NAMES}
+
+
+def test_a_developers_message_is_the_systems_where_there_is_no_such_role():
+    made = vendor("mistral", said("developer", Text(text="x")), *HELLO)
+
+    assert made["messages"][0]["role"] == "system"

@@ -44,9 +44,11 @@ from gandalf.dialects.anthropic.streams import MessagesStream as MessagesStream
 from gandalf.dialects.anthropic.treatments import TREATMENTS as TREATMENTS
 from gandalf.dialects.base import Call as BaseCall
 from gandalf.dialects.conversation import Embeddings, EmbeddingsRequest
+from gandalf.dialects.mending import Rules
 from gandalf.domain.errors import BadRequest
 
 NAME = "anthropic"
+MENDING = Rules("[a-zA-Z0-9_-]", "[a-zA-Z0-9_-]", 128, plain_root=True)
 STREAM_CONTENT_TYPE = b"text/event-stream"
 KEEP_ALIVE = b'event: ping\ndata: {"type": "ping"}\n\n'
 KEY_HEADER = b"x-api-key"

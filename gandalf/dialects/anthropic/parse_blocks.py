@@ -88,6 +88,7 @@ class _Block(msgspec.Struct):
     is_error: bool | None = None
     cache_control: _CacheControl | None = None
     citations: msgspec.Raw = msgspec.Raw(b"null")
+    tool_name: str | None = None
 
 
 _decode = msgspec.json.Decoder(_Block).decode
@@ -105,11 +106,13 @@ _KNOWN = {
     "redacted_thinking": _COMMON | {"data"},
     "tool_use": _COMMON | {"id", "name", "input", "caller"},
     "tool_result": _COMMON | {"tool_use_id", "content", "is_error"},
+    "tool_reference": _COMMON | {"tool_name"},
 }
-_IN_MESSAGE = frozenset(_KNOWN)
+_IN_MESSAGE = frozenset(_KNOWN) - {"tool_reference"}
 _IN_SYSTEM = frozenset(("text",))
-_IN_RESULT = frozenset(("text", "image", "document", "search_result"))
+_IN_RESULT = frozenset(("text", "image", "document", "search_result", "tool_reference"))
 _IN_DOCUMENT = frozenset(("text", "image"))
+_REFUSED = frozenset(("tool_addition", "tool_removal"))
 _NOTHING = frozenset((b"null", b"[]", b"{}"))
 
 
@@ -151,6 +154,14 @@ class Blocks:
             elif block.type in _KNOWN:
                 raise BadRequest(
                     f"a block of type {block.type!r} cannot stand where it does",
+                    param="messages.content.type",
+                )
+            elif block.type in _REFUSED:
+                # Claude Code looks for the name, and goes on without.
+                raise BadRequest(
+                    f"the model's provider has no {block.type}: declare the tools in"
+                    " tools",
+                    code="unsupported_parameter",
                     param="messages.content.type",
                 )
             else:
@@ -302,6 +313,12 @@ class Blocks:
             )
         ]
 
+    def _tool_reference(self, block: _Block) -> list[Part]:
+        # The tool is among the request's: elsewhere none is loaded late.
+        name = _given(block.tool_name, "tool_name")
+        self._notes.use(Feature.TOOL_REFERENCES, "messages.content.tool_reference")
+        return [Text(text=f"The tool {name} is available.", cache=self._cache(block))]
+
     _CONVERT: ClassVar[dict[str, Callable[[Blocks, _Block], list[Part]]]] = {
         "text": _text,
         "image": _image,
@@ -311,6 +328,7 @@ class Blocks:
         "redacted_thinking": _redacted,
         "tool_use": _tool_use,
         "tool_result": _tool_result,
+        "tool_reference": _tool_reference,
     }
 
 

@@ -269,7 +269,10 @@ class _Parsing:
         if sent.cache_control is not None:
             self._notes.use(Feature.CACHE_MARKS, "tools.cache_control")
         for name, value in _decode_names(raw).items():
-            if name not in _KNOWN_OF_TOOL and bytes(value) not in _NOTHING:
+            if name == "defer_loading":
+                if bytes(value) == b"true":
+                    self._notes.use(Feature.TOOL_REFERENCES, "tools.defer_loading")
+            elif name not in _KNOWN_OF_TOOL and bytes(value) not in _NOTHING:
                 self._notes.lose(f"tools.{name}")
 
     def _tool_choice(self) -> ToolChoice | None:

@@ -24,12 +24,12 @@ import msgspec
 from gandalf.dialects.anthropic.models import Rules
 from gandalf.dialects.anthropic.render_blocks import Block, Blocks, Losses, clean_id
 from gandalf.dialects.conversation import Conversation, Feature, Message
+from gandalf.dialects.mending import NO_RESULT
 from gandalf.domain.errors import BadRequest
 
 _SYSTEM = ("system", "developer")
 _NOTHING_SAID: Block = {"type": "text", "text": "."}
 _GO_ON: Block = {"type": "text", "text": "Continue from where you left off."}
-_UNANSWERED = "There is no result of this call."
 
 
 class Turn(msgspec.Struct):
@@ -232,7 +232,7 @@ def _unanswered(call: str) -> Block:
     return {
         "type": "tool_result",
         "tool_use_id": call,
-        "content": _UNANSWERED,
+        "content": NO_RESULT,
         "is_error": True,
     }
 

@@ -39,7 +39,7 @@ _MAPPED = (
     Feature.SERVICE_TIER,
     Feature.PREFILL,
 )
-_APPROXIMATED = (Feature.JSON_MODE,)
+_APPROXIMATED = (Feature.JSON_MODE, Feature.TOOL_REFERENCES)
 _DROPPED = (
     Feature.NAMES,
     Feature.IMAGE_DETAIL,

@@ -28,7 +28,11 @@ from gandalf.dialects.converse.requests import (
 )
 from gandalf.dialects.converse.requests import render_request as render_request
 from gandalf.dialects.converse.streams import stream_parser as stream_parser
+from gandalf.dialects.mending import Rules
 
+# https://docs.aws.amazon.com/bedrock/latest/APIReference/
+# API_runtime_ToolSpecification.html
+MENDING = Rules("[a-zA-Z0-9_-]", "[a-zA-Z0-9_-]", 64, call_first=False, plain_root=True)
 STREAM_CONTENT_TYPE = b"application/vnd.amazon.eventstream"
 
 

@@ -55,6 +55,7 @@ TREATMENTS: Mapping[Feature, Treatment] = {
     Feature.VIDEO_INPUT: _MAPPED,
     Feature.TOOLS: _MAPPED,
     Feature.TOOL_STRICT: _MAPPED,
+    Feature.TOOL_REFERENCES: _APPROXIMATED,
     Feature.SERVER_TOOLS: _REFUSED,
     Feature.TOOL_CHOICE: _MAPPED,
     Feature.PARALLEL_TOOL_CALLS: _DROPPED,

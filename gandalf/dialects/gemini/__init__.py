@@ -58,8 +58,12 @@ from gandalf.dialects.gemini.requests import parse_request as parse_request
 from gandalf.dialects.gemini.reshape import as_stream as as_stream
 from gandalf.dialects.gemini.reshape import as_whole as as_whole
 from gandalf.dialects.gemini.streams import GenerateStream as GenerateStream
+from gandalf.dialects.mending import Rules
 
 NAME = "gemini"
+# https://ai.google.dev/api/caching#FunctionDeclaration
+# Dots and colons are left out: not every model of Google's takes them.
+MENDING = Rules("[a-zA-Z0-9_-]", "[a-zA-Z_]", 64, call_first=False)
 STREAM_CONTENT_TYPE = b"text/event-stream"
 # Google's SDK for Python fails on a comment, the one for Go on an empty line too.
 KEEP_ALIVE = b""

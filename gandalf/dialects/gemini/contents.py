@@ -10,6 +10,7 @@ provider itself fetches.
 from __future__ import annotations
 
 import base64
+import contextlib
 import mimetypes
 import re
 from collections.abc import Iterator
@@ -228,7 +229,7 @@ def _response_of(result: ToolResult) -> Any:  # noqa: ANN401
     text = "".join(part.text for part in result.parts if isinstance(part, Text))
     if result.is_error:
         return {"error": text}
-    if text.lstrip().startswith("{"):
+    if text.lstrip().startswith("{") and not _may_refer(text):
         try:
             members = _decode_object(text)
         except UNREADABLE:
@@ -237,3 +238,15 @@ def _response_of(result: ToolResult) -> Any:  # noqa: ANN401
             return {"result": msgspec.Raw(text.encode())}
         return msgspec.Raw(text.encode())
     return {"result": text}
+
+
+def _may_refer(text: str) -> bool:
+    """Whether a result has a member ``$ref``, which Gemini takes for a part's name.
+
+    https://ai.google.dev/gemini-api/docs/function-calling, multimodal responses.
+    """
+    if "\\u00" in text:
+        # The name may be written with escapes.
+        with contextlib.suppress(*UNREADABLE):
+            text = msgspec.json.encode(msgspec.json.decode(text)).decode()
+    return '"$ref"' in text

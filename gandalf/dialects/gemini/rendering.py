@@ -50,6 +50,7 @@ TREATMENTS: Mapping[Feature, Treatment] = {
     Feature.SAFETY_SETTINGS: Treatment.DROPPED,
     # Speech comes from models of its own, which need to be told the voice.
     Feature.AUDIO_OUTPUT: Treatment.REFUSED,
+    Feature.TOOL_REFERENCES: Treatment.APPROXIMATED,
     Feature.SERVER_TOOLS: Treatment.REFUSED,
 }
 

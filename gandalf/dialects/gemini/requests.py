@@ -20,7 +20,7 @@ from gandalf.dialects.conversation import (
 from gandalf.dialects.gemini import thinking
 from gandalf.dialects.gemini.fields import Fields, fields_of
 from gandalf.dialects.gemini.history import History
-from gandalf.dialects.gemini.schemas import to_json_schema
+from gandalf.dialects.gemini.schemas import to_json_schema, with_lower_types
 from gandalf.dialects.gemini.signing import OWN
 from gandalf.domain.errors import BadRequest
 
@@ -179,7 +179,9 @@ class _Request:
             # An enumeration's bare words are no JSON.
             self._unknown.append(f"{config.path}responseMimeType")
             return None
-        if schema is None and own is not None:
+        if schema is not None:
+            schema = with_lower_types(schema)
+        elif own is not None:
             schema = to_json_schema(own)
         if schema is None:
             self._used[Feature.JSON_MODE] = f"{config.path}responseMimeType"
@@ -241,7 +243,9 @@ def _tool(declaration: Fields) -> Tool:
         )
     own = declaration.table("parameters")
     schema = declaration.table("parametersJsonSchema")
-    if schema is None and own is not None:
+    if schema is not None:
+        schema = with_lower_types(schema)
+    elif own is not None:
         schema = to_json_schema(own)
     description = declaration.text("description")
     declaration.close()

@@ -101,6 +101,43 @@ def _fit_member(name: str, value: Any, losses: list[str], depth: int) -> Any:  #
     return _fit(value, losses, depth + 1) if name in _SINGLE else value
 
 
+def with_lower_types(schema: Any, depth: int = 0) -> Any:  # noqa: ANN401
+    """Return a JSON Schema whose types may be written as the API's own, in capitals.
+
+    Raises:
+        BadRequest: It is nested too deeply.
+    """
+    if depth > _MAX_DEPTH:
+        raise BadRequest("a schema is nested too deeply")
+    if isinstance(schema, list):
+        return [with_lower_types(each, depth + 1) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: _lower(value)
+        if name == "type"
+        else value
+        if name in _VALUES
+        else with_lower_types(value, depth + 1)
+        for name, value in schema.items()
+    }
+
+
+def _lower(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, str):
+        return value.lower() if value in _TYPES else value
+    if isinstance(value, list):
+        return [_lower(each) for each in value]
+    # Not the keyword but a property of that name.
+    return with_lower_types(value, 1)
+
+
+_TYPES = frozenset(
+    {"OBJECT", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "NULL"}
+)
+_VALUES = frozenset({"enum", "const", "default", "example", "examples"})
+
+
 def to_json_schema(schema: Any, depth: int = 0) -> Any:  # noqa: ANN401
     """Return the JSON Schema that ``schema``, one of the API's own, means.
 

@@ -24,6 +24,7 @@ from gandalf.dialects.base import UNREADABLE as UNREADABLE
 from gandalf.dialects.base import Call as BaseCall
 from gandalf.dialects.base import StreamParser as BaseStreamParser
 from gandalf.dialects.base import StreamRenderer as BaseStreamRenderer
+from gandalf.dialects.mending import Rules
 from gandalf.dialects.ollama.answers import parse_answer as parse_answer
 from gandalf.dialects.ollama.answers import read_answer as read_answer
 from gandalf.dialects.ollama.answers import render_answer as render_answer
@@ -51,6 +52,8 @@ from gandalf.dialects.ollama.streams import StreamParser as StreamParser
 from gandalf.dialects.ollama.streams import StreamRenderer as StreamRenderer
 from gandalf.dialects.ollama.treatments import TREATMENTS as TREATMENTS
 
+# Ollama takes any name; chat templates take a system message at the top only.
+MENDING = Rules(".", ".", 256, late_system=False)
 CONTENT_TYPE = b"application/json"
 STREAM_CONTENT_TYPE = b"application/x-ndjson"
 # White space before the object of the next line. A line of its own would not do: the

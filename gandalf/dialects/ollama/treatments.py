@@ -31,6 +31,7 @@ _MAPPED = (
     Feature.LOGPROBS,
 )
 _APPROXIMATED = (
+    Feature.TOOL_REFERENCES,
     # A system message is all there is.
     Feature.DEVELOPER,
     # Text and images are apart, so their order among each other is lost.

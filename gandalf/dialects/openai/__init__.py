@@ -33,6 +33,7 @@ thinking, finishes, citations, compatible  what several of these share
 from collections.abc import Callable
 
 from gandalf.dialects.base import UNREADABLE as UNREADABLE
+from gandalf.dialects.mending import Rules
 from gandalf.dialects.openai.calls import Call as Call
 from gandalf.dialects.openai.embeddings import parse_embeddings as parse_embeddings
 from gandalf.dialects.openai.embeddings import (
@@ -62,6 +63,7 @@ from gandalf.dialects.openai.translated import render_answer as render_answer
 from gandalf.dialects.openai.treatments import TREATMENTS as TREATMENTS
 
 NAME = "openai"
+MENDING = Rules("[a-zA-Z0-9_-]", "[a-zA-Z0-9_-]", 64, plain_root=True)
 CONTENT_TYPE = b"application/json"
 STREAM_CONTENT_TYPE = b"text/event-stream"
 KEEP_ALIVE = b": keep-alive\n\n"

@@ -3,6 +3,7 @@
 Rules: a single text is a string, for not every compatible server takes parts;
 results of calls come before all else that the user says with them, for they must
 follow their calls; what a tool's message cannot hold follows in one of the user's.
+Where vendors differ, ``Compat`` decides.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
+import string
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -20,13 +23,18 @@ from gandalf.dialects.conversation import (
     Part,
     Refusal,
     Text,
+    Thinking,
     ToolCall,
     ToolResult,
 )
+from gandalf.domain.compat import Compat
 from gandalf.domain.errors import BadRequest
 
 MAX_ID_LENGTH = 40
 """Of a call; OpenAI refuses longer ones, and others make them."""
+_ALPHANUMERIC = string.ascii_letters + string.digits
+_ID_LENGTH = 9
+_NINE = re.compile("[a-zA-Z0-9]{9}")
 _AUDIO_FORMATS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav"}
 _FEATURES = {
     "image": Feature.IMAGE_DATA,
@@ -41,13 +49,30 @@ Json = dict[str, Any]
 class MessageRenderer:
     """Renders messages, and remembers what it could not say."""
 
-    def __init__(self) -> None:
+    def __init__(self, compat: Compat) -> None:
+        self._compat = compat
         self.approximated: set[Feature] = set()
         self.dropped: set[Feature] = set()
 
     def render(self, messages: Iterable[Message]) -> list[Json]:
         """Return ``messages``. Raises BadRequest if there is no way to say them."""
-        return [json for message in messages for json in self._message(message)]
+        rendered = [json for message in messages for json in self._message(message)]
+        if not self._compat.user_after_tool:
+            rendered = self._with_answers(rendered)
+        last = rendered[-1] if rendered else {}
+        if self._compat.prefill_field != "none" and last.get("role") == "assistant":
+            last[self._compat.prefill_field] = True
+        return rendered
+
+    def _with_answers(self, rendered: list[Json]) -> list[Json]:
+        """Return the messages with the assistant's between a tool's and a user's."""
+        apart: list[Json] = []
+        for message in rendered:
+            if apart and apart[-1]["role"] == "tool" and message["role"] == "user":
+                self.approximated.add(Feature.TOOLS)
+                apart.append({"role": "assistant", "content": "OK."})
+            apart.append(message)
+        return apart
 
     def _message(self, message: Message) -> Iterator[Json]:
         if message.role == "assistant":
@@ -60,17 +85,75 @@ class MessageRenderer:
                 rest += self._media_of(part)
         rest += self._content(message.parts)
         if rest or not any(isinstance(p, ToolResult) for p in message.parts):
-            yield {"role": message.role, "content": _plain(rest), **_name(message)}
+            yield {
+                "role": self._role(message.role),
+                "content": self._plain(rest),
+                **_name(message),
+            }
+
+    def _role(self, role: str) -> str:
+        if role != "developer" or self._compat.developer_role:
+            return role
+        self.approximated.add(Feature.DEVELOPER)
+        return "system"
+
+    def _plain(self, content: list[Json], separator: str = "\n") -> str | list[Json]:
+        """Return ``content`` as a string if it is, or must be, no more than that."""
+        if not content:
+            return ""
+        if self._compat.text_content == "string":
+            texts = [part.get("text", part.get("refusal")) for part in content]
+            if None not in texts:
+                return separator.join(map(str, texts))
+        if len(content) == 1 and content[0]["type"] == "text":
+            text: str = content[0]["text"]
+            return text
+        return content
 
     def _assistant(self, message: Message) -> Iterator[Json]:
         content = self._said(message.parts)
-        calls = [_call(part) for part in message.parts if isinstance(part, ToolCall)]
+        calls = [
+            self._call(part) for part in message.parts if isinstance(part, ToolCall)
+        ]
         if not content and not calls:
             # Nothing but thinking, which stays where it was thought.
             return
         said = {"tool_calls": calls} if calls else {}
-        text = _plain(content) if content else None
-        yield {"role": "assistant", "content": text, **_name(message), **said}
+        text = self._plain(content, "") if content else None
+        thought = self._thought(message.parts)
+        yield {
+            "role": "assistant",
+            "content": text,
+            **thought,
+            **_name(message),
+            **said,
+        }
+
+    def _thought(self, parts: Sequence[Part]) -> Json:
+        """Return the member that hands earlier thinking back, where there is one."""
+        name = self._compat.reasoning_history
+        if name == "none":
+            return {}
+        thoughts = [part for part in parts if isinstance(part, Thinking)]
+        if any(part.redacted for part in thoughts):
+            self.dropped.add(Feature.THINKING_HISTORY)
+        elif any(part.signature for part in thoughts):
+            # The text is handed back, the proof that it is genuine is not.
+            self.approximated.add(Feature.THINKING_HISTORY)
+        text = "".join(part.text for part in thoughts)
+        return {name: text} if text or self._compat.reasoning_required else {}
+
+    def _call(self, call: ToolCall) -> Json:
+        function = {"name": call.name, "arguments": call.arguments or "{}"}
+        return {"id": self._id(call.id), "type": "function", "function": function}
+
+    def _id(self, call_id: str) -> str:
+        """Return ``call_id``, or the same other one every time if it is refused."""
+        if self._compat.tool_call_ids == "alphanumeric9":
+            return call_id if _NINE.fullmatch(call_id) else _nine_of(call_id)
+        if len(call_id) <= MAX_ID_LENGTH:
+            return call_id
+        return f"call_{hashlib.sha256(call_id.encode()).hexdigest()[:32]}"
 
     def _said(self, parts: Sequence[Part]) -> list[Json]:
         said = []
@@ -91,8 +174,8 @@ class MessageRenderer:
             texts.insert(0, _text("Error:"))
         return {
             "role": "tool",
-            "tool_call_id": _id(result.call_id),
-            "content": _plain(texts),
+            "tool_call_id": self._id(result.call_id),
+            "content": self._plain(texts),
         }
 
     def _media_of(self, result: ToolResult) -> list[Json]:
@@ -100,7 +183,7 @@ class MessageRenderer:
         if not media:
             return []
         self.approximated.add(Feature.TOOL_RESULT_PARTS)
-        return [_text(f"From the result of {_id(result.call_id)}:"), *media]
+        return [_text(f"From the result of {self._id(result.call_id)}:"), *media]
 
     # Content.
 
@@ -144,30 +227,18 @@ def _text(text: str) -> Json:
     return {"type": "text", "text": text}
 
 
-def _plain(content: list[Json]) -> str | list[Json]:
-    """Return ``content`` as a string if it is no more than that."""
-    if not content:
-        return ""
-    if len(content) == 1 and content[0]["type"] == "text":
-        text: str = content[0]["text"]
-        return text
-    return content
-
-
 def _name(message: Message) -> Json:
     return {"name": message.name} if message.name else {}
 
 
-def _call(call: ToolCall) -> Json:
-    function = {"name": call.name, "arguments": call.arguments or "{}"}
-    return {"id": _id(call.id), "type": "function", "function": function}
-
-
-def _id(call_id: str) -> str:
-    """Return ``call_id``, or the same other one every time if it is too long."""
-    if len(call_id) <= MAX_ID_LENGTH:
-        return call_id
-    return f"call_{hashlib.sha256(call_id.encode()).hexdigest()[:32]}"
+def _nine_of(call_id: str) -> str:
+    """Return nine letters and digits for ``call_id``, the same every time."""
+    number = int.from_bytes(hashlib.sha256(call_id.encode()).digest()[:8], "big")
+    found = ""
+    for _ in range(_ID_LENGTH):
+        number, place = divmod(number, len(_ALPHANUMERIC))
+        found += _ALPHANUMERIC[place]
+    return found
 
 
 def _says_error(texts: list[Json]) -> bool:

@@ -14,6 +14,7 @@ tells (https://platform.openai.com/docs/guides/reasoning):
   ``parallel_tool_calls``. A temperature or top_p of 1 is their own, and left out.
 - The efforts are those of the model: ``o...`` has ``low`` to ``high``, ``gpt-5`` also
   ``minimal``, its successors and all others are given what is asked for.
+- What another vendor takes, ``Model.compat`` says.
 - OpenAI's other models (``gpt-4``, ``gpt-3.5``, ``chatgpt``) refuse
   ``reasoning_effort``. A model with another name gets it.
 """
@@ -96,7 +97,8 @@ class _Renderer:
         self._reasons = bool(_REASONING.search(name))
         self._old_reasons = bool(_OLD_REASONING.search(name))
         self._plain = bool(_PLAIN.search(name))
-        self._messages = MessageRenderer()
+        self._compat = model.compat
+        self._messages = MessageRenderer(model.compat)
         self._approximated: set[Feature] = set()
         self._dropped: set[Feature] = set()
 
@@ -111,17 +113,30 @@ class _Renderer:
             **self._effort(),
             **self._limit(),
             **self._sampling(),
-            **_given("seed", asked.seed),
+            **_given(self._compat.seed_field, asked.seed),
             **(_given("n", asked.n) if asked.n != 1 else {}),
             **self._user(),
             **self._tier(),
             **_streaming(asked.stream),
         }
+        self._leave_out_refused(body)
         return Rendered(
             body=_encode(body),
             approximated=frozenset(self._approximated | self._messages.approximated),
             dropped=frozenset(self._dropped | self._messages.dropped),
         )
+
+    def _leave_out_refused(self, body: Json) -> None:
+        """Remove what the vendor refuses from ``body``."""
+        for name in self._compat.refused_fields:
+            if name in _WITHIN:
+                path, member = _WITHIN[name]
+                for each in body.get(path, ()):
+                    holder = each.get(member) if member else each
+                    if holder.pop(name, None) is not None:
+                        self._dropped.add(_REFUSABLE[name])
+            elif body.pop(name, None) is not None and name in _REFUSABLE:
+                self._dropped.add(_REFUSABLE[name])
 
     # Tools.
 
@@ -130,15 +145,26 @@ class _Renderer:
         if not asked.tools:
             # Without tools OpenAI refuses what governs them.
             return {}
-        tools: Json = {"tools": list(map(_tool, asked.tools))}
-        if asked.tool_choice is not None:
-            tools["tool_choice"] = _tool_choice(asked.tool_choice)
+        offered, choice = asked.tools, asked.tool_choice
+        if choice is not None and not self._can_choose(choice):
+            self._approximated.add(Feature.TOOL_CHOICE)
+            offered = tuple(tool for tool in offered if tool.name in choice.names)
+            mode = "auto" if choice.mode == "auto" else "required"
+            choice = ToolChoice(mode=mode)
+        tools: Json = {"tools": list(map(_tool, offered))}
+        if choice is not None:
+            tools["tool_choice"] = _tool_choice(choice)
         if asked.parallel_tool_calls is not None:
             if self._old_reasons:
                 self._dropped.add(Feature.PARALLEL_TOOL_CALLS)
             else:
                 tools["parallel_tool_calls"] = asked.parallel_tool_calls
         return tools
+
+    def _can_choose(self, choice: ToolChoice) -> bool:
+        """Whether ``tool_choice`` can say so; else the other tools are not offered."""
+        single = choice.mode == "named" and len(choice.names) == 1
+        return not choice.names or single or self._compat.allowed_tools
 
     # JSON.
 
@@ -190,13 +216,39 @@ class _Renderer:
                 self._dropped.add(Feature.THINKING)
             return {}
         effort = wish.effort or self._effort_for(wish)
-        if wish.visible:
+        if wish.visible and self._compat.reasoning_history == "none":
             # What is thought, Chat Completions does not show.
             self._approximated.add(Feature.THINKING)
-        return {"reasoning_effort": self._known(effort)} if effort else {}
+        if self._compat.thinking_switch == "reasoning_effort":
+            return {"reasoning_effort": self._known(effort)} if effort else {}
+        return {**self._switch(effort != "none"), **self._amount(effort)}
+
+    def _switch(self, on: bool) -> Json:
+        """Return the field of the vendor's that turns thinking on or off."""
+        match self._compat.thinking_switch:
+            case "thinking":
+                return {"thinking": {"type": "enabled" if on else "disabled"}}
+            case "enable_thinking":
+                return {"enable_thinking": on}
+            case _:
+                return {"chat_template_kwargs": {"enable_thinking": on}}
+
+    def _amount(self, effort: str | None) -> Json:
+        if effort in (None, "none"):
+            return {}
+        if self._compat.efforts == ():
+            # That it thinks can be said, how much cannot.
+            self._approximated.add(Feature.THINKING)
+            return {}
+        return {"reasoning_effort": self._known(str(effort))}
 
     def _known(self, effort: str) -> str:
         """Return the effort nearest to ``effort`` that the model has."""
+        if (efforts := self._compat.efforts) is not None:
+            if effort in efforts:
+                return effort
+            self._approximated.add(Feature.THINKING)
+            return nearest(effort, efforts)
         name = self._model.name.lower()
         for pattern, allowed in _EFFORTS:
             if pattern.search(name) and effort not in allowed:
@@ -217,7 +269,9 @@ class _Renderer:
         if most is not None and limit > most:
             self._approximated.add(Feature.MAX_TOKENS)
             limit = most
-        return {"max_completion_tokens" if self._reasons else "max_tokens": limit}
+        by_model = "max_completion_tokens" if self._reasons else "max_tokens"
+        field = self._compat.limit_field
+        return {by_model if field == "by_model" else field: limit}
 
     def _sampling(self) -> Json:
         asked = self._asked
@@ -260,6 +314,30 @@ class _Renderer:
         if tier != asked:
             self._approximated.add(Feature.SERVICE_TIER)
         return {"service_tier": tier}
+
+
+# Fields that a vendor may refuse, and what a client loses with each.
+_REFUSABLE = {
+    "user": Feature.USER,
+    "service_tier": Feature.SERVICE_TIER,
+    "seed": Feature.SEED,
+    "n": Feature.N,
+    "parallel_tool_calls": Feature.PARALLEL_TOOL_CALLS,
+    "presence_penalty": Feature.PRESENCE_PENALTY,
+    "frequency_penalty": Feature.FREQUENCY_PENALTY,
+    "logit_bias": Feature.LOGIT_BIAS,
+    "logprobs": Feature.LOGPROBS,
+    "top_logprobs": Feature.LOGPROBS,
+    "reasoning_effort": Feature.THINKING,
+    "temperature": Feature.TEMPERATURE,
+    "top_p": Feature.TOP_P,
+    "stop": Feature.STOP,
+    "tool_choice": Feature.TOOL_CHOICE,
+    "name": Feature.NAMES,
+    "strict": Feature.TOOL_STRICT,
+}
+# Of each message or tool, and in which member of it.
+_WITHIN = {"name": ("messages", ""), "strict": ("tools", "function")}
 
 
 def _given(name: str, value: object) -> Json:

@@ -32,6 +32,7 @@ TREATMENTS: Mapping[Feature, Treatment] = {
     Feature.VIDEO_INPUT: _REFUSED,
     Feature.TOOLS: _MAPPED,
     Feature.TOOL_STRICT: _MAPPED,
+    Feature.TOOL_REFERENCES: _APPROXIMATED,
     Feature.SERVER_TOOLS: _DROPPED,
     Feature.TOOL_CHOICE: _MAPPED,
     Feature.PARALLEL_TOOL_CALLS: _MAPPED,
