@@ -155,13 +155,15 @@ class ConfigManager:
 
         return await self._do(apply)
 
-    async def state(self) -> ManagedState:
-        """Return everything that the admin API manages, as of one moment.
+    async def look(self, at: Callable[[ManagedState], T]) -> T:
+        """Return what ``at`` makes of everything that the admin API manages.
+
+        It runs in the database's thread: with thousands of keys it takes a while.
 
         Raises:
-            StorageError: It could not be read.
+            StorageError: The state could not be read.
         """
-        return await self._state.load()
+        return await self._state.look(at)
 
     async def reconcile(self, plan: Plan, *, dry_run: bool = False) -> None:
         """Carry out the change that ``plan`` decides on and put it in force.

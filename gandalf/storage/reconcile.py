@@ -32,9 +32,9 @@ class StateStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def load(self) -> ManagedState:
-        """Return the present state, as of one moment."""
-        return await self._database.read(_load)
+    async def look(self, at: Callable[[ManagedState], T]) -> T:
+        """Return what ``at`` makes of the present state; it runs in a thread."""
+        return await self._database.read(lambda connection: at(_load(connection)))
 
     async def change(
         self,

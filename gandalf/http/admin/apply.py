@@ -9,7 +9,7 @@ answered with 412.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -39,6 +39,8 @@ from gandalf.http.admin.table import AdminEndpoint, AdminReply, AdminRequest
 from gandalf.storage.reconcile import Plan
 from gandalf.storage.tenants import NoSuchParent, TenantExists, TenantInUse
 
+T = TypeVar("T")
+
 _ALLOWED = (Permission.MANAGE_PROVIDERS,)
 
 
@@ -48,7 +50,7 @@ class Reconciler(Protocol):
     @property
     def merged(self) -> Merged | None: ...
 
-    async def state(self) -> ManagedState: ...
+    async def look(self, at: Callable[[ManagedState], T]) -> T: ...
 
     async def reconcile(self, plan: Plan, *, dry_run: bool = False) -> None: ...
 
@@ -145,11 +147,14 @@ class ApplyEndpoints:
 
     async def export(self, asked: AdminRequest) -> AdminReply:
         require_operator(asked.identity)
-        state = await self._state.state()
-        document = document_of(
-            state, self._provisioned(), key_hashes=asked.query.key_hashes
-        )
-        return AdminReply(body=document, etag=version_of(state))
+        provisioned, key_hashes = self._provisioned(), asked.query.key_hashes
+
+        def written(state: ManagedState) -> tuple[bytes, str]:
+            document = document_of(state, provisioned, key_hashes=key_hashes)
+            return msgspec.json.encode(document), version_of(state)
+
+        body, etag = await self._state.look(written)
+        return AdminReply(raw=body, etag=etag)
 
     async def apply(self, asked: AdminRequest) -> AdminReply:
         require_operator(asked.identity)

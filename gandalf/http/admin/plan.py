@@ -252,10 +252,10 @@ class Planner:
             return
         seen: set[str] = set()
         self._hashes = {key.key_hash for key in state.keys}
-        orgs = self._organizations(state)
+        orgs, index = self._organizations(state), _KeyIndex(state.keys)
         for i, each in enumerate(wanted):
             where = f"keys[{i}]"
-            former = _found(where, each, state.keys)
+            former = index.find(where, each)
             if each.org_id not in orgs:
                 raise _invalid(
                     f"{where}.org_id", f"there is no organization {each.org_id!r}"
@@ -381,12 +381,17 @@ def version_of(state: ManagedState) -> str:
 def _without_defaults(
     view: dict[str, Any], type_: type[msgspec.Struct]
 ) -> dict[str, Any]:
-    defaults = msgspec.to_builtins(type_())
+    defaults = _DEFAULTS[type_]
     return {
         name: value
         for name, value in msgspec.json.decode(msgspec.json.encode(view)).items()
         if name == "id" or value != defaults.get(name)
     }
+
+
+_DEFAULTS: dict[type[msgspec.Struct], dict[str, Any]] = {
+    type_: msgspec.to_builtins(type_()) for type_ in (NewTenant, WantedKey)
+}
 
 
 def _planned(
@@ -412,42 +417,56 @@ def _planned(
 
 
 def _difference(before: dict[str, Any], after: dict[str, Any]) -> list[FieldChange]:
-    empty: tuple[Any, ...] = (None, "", [], {}, False)
     former, wanted = msgspec.to_builtins(before), msgspec.to_builtins(after)
     return [
         FieldChange(name, former.get(name), wanted.get(name))
         for name in dict.fromkeys((*former, *wanted))
         if name not in _UNCOMPARED
         and former.get(name) != wanted.get(name)
-        and not (former.get(name) in empty and name not in wanted)
-        and not (wanted.get(name) in empty and name not in former)
+        # A field that one side lacks differs only if the other says something.
+        and not (_empty(former.get(name)) and _empty(wanted.get(name)))
     ]
 
 
-def _found(
-    where: str, wanted: WantedKey, keys: Iterable[StoredKey]
-) -> StoredKey | None:
-    if wanted.id:
-        former = next((key for key in keys if key.key_id == wanted.id), None)
-        if former is not None and former.revoked:
-            raise Conflict(
-                f"{where}: the key {wanted.id} was revoked, which is for good; leave it"
-                " out, or leave out its id to make another",
-                code="key_revoked",
+def _empty(value: Any) -> bool:  # noqa: ANN401 - any JSON
+    return value is None or value is False or value in ("", [], {}, ())
+
+
+class _KeyIndex:
+    """Keys by id, and those that are not revoked by organisation and name."""
+
+    def __init__(self, keys: Iterable[StoredKey]) -> None:
+        self._by_id: dict[str, StoredKey] = {}
+        self._by_name: dict[tuple[str, str], list[StoredKey]] = {}
+        for key in keys:
+            self._by_id[key.key_id] = key
+            if not key.revoked:
+                self._by_name.setdefault((key.org_id, key.name), []).append(key)
+
+    def find(self, where: str, wanted: WantedKey) -> StoredKey | None:
+        """Return the key that is meant; None if it is to be made.
+
+        Raises:
+            InvalidRequest: The document does not say which key is meant.
+            Conflict: The key has been revoked.
+        """
+        if wanted.id:
+            former = self._by_id.get(wanted.id)
+            if former is not None and former.revoked:
+                raise Conflict(
+                    f"{where}: the key {wanted.id} was revoked, which is for good;"
+                    " leave it out, or leave out its id to make another",
+                    code="key_revoked",
+                )
+            return former
+        if not wanted.name:
+            raise _invalid(f"{where}.name", "a key needs a name or an id")
+        found = self._by_name.get((wanted.org_id, wanted.name), [])
+        if len(found) > 1:
+            raise _invalid(
+                f"{where}.name", f"{len(found)} keys have this name; say which by id"
             )
-        return former
-    if not wanted.name:
-        raise _invalid(f"{where}.name", "a key needs a name or an id")
-    found = [
-        key
-        for key in keys
-        if (key.org_id, key.name) == (wanted.org_id, wanted.name) and not key.revoked
-    ]
-    if len(found) > 1:
-        raise _invalid(
-            f"{where}.name", f"{len(found)} keys have this name; say which by id"
-        )
-    return found[0] if found else None
+        return found[0] if found else None
 
 
 def _is_default(tenant: Tenant) -> bool:
