@@ -173,10 +173,11 @@ def generate(
         upto = rows * (hour + 1) // hours
         at = (first + hour) * HOUR_MS
         connection.execute("BEGIN")
-        series = usage_series.ids_of(
-            connection,
-            [msgspec.structs.replace(k[0], request_id=_id(at, 0)) for k in kinds],
-        )
+        first_ones = [
+            msgspec.structs.replace(k[0], request_id=_id(at, 0)) for k in kinds
+        ]
+        _, groups = usage_series.grouped(first_ones)
+        series = usage_series.ids_of(connection, groups)
         chosen = chance.choices(range(len(kinds)), weights, k=upto - done)
         connection.executemany(
             "INSERT INTO requests (id, series, record, charged) VALUES (?, ?, ?, 0)",
@@ -210,13 +211,11 @@ def _rows(
 def _tallies(
     chosen: list[int], series: list[int], kinds: list[list[UsageRecord]], hour: int
 ) -> rollups.Tallies:
-    found: rollups.Tallies = {}
+    found: dict[tuple[int, int], list[UsageRecord]] = {}
     for number, kind in enumerate(chosen):
         key = series[kind], hour
-        if key not in found:
-            found[key] = rollups.Tally()
-        found[key].add(kinds[kind][number % VARIANTS])
-    return found
+        found.setdefault(key, []).append(kinds[kind][number % VARIANTS])
+    return {key: rollups.Tally.of(records) for key, records in found.items()}
 
 
 def _counts(connection: sqlite3.Connection) -> str:

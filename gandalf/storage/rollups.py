@@ -12,15 +12,17 @@ an event loop that wants it too. What is read comes as one value of JSON.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
 
 from gandalf.domain import histogram
+from gandalf.domain.histogram import bucket_of
 from gandalf.domain.usage import EndReason, UsageRecord
-from gandalf.storage.usage_series import hour_of
+from gandalf.storage.usage_series import Group, Hours
 
 HOURS_OF_DAY = 24
 
@@ -51,7 +53,22 @@ SERIES_AT_ONCE = 100
 STATEMENT_ROWS = 64
 MAX_COUNT = 2**53 - 1
 
+_COMPLETE = EndReason.COMPLETE
 _NO_ERROR = frozenset({EndReason.COMPLETE, EndReason.CLIENT_DISCONNECT})
+
+# Where a measure is among the sums.
+_ERRORS = MEASURES.index("errors")
+_CACHED = MEASURES.index("cached")
+_UNPRICED = MEASURES.index("unpriced")
+_COST = MEASURES.index("cost_nanousd")
+_FIRST_TOKENS = MEASURES.index("input_tokens")
+_OTHER_INPUT = MEASURES.index("other_input_tokens")
+_OTHER_OUTPUT = MEASURES.index("other_output_tokens")
+_LATENCY = MEASURES.index("latency_us")
+
+_tokens = attrgetter(
+    *(name.removesuffix("_tokens") for name in MEASURES[_FIRST_TOKENS:_OTHER_INPUT])
+)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -67,41 +84,40 @@ class Tally:
         """Requests by bucket of their latency."""
         self.ttft: dict[int, int] = {}
 
-    def add(self, record: UsageRecord) -> None:
-        """Count ``record`` in."""
-        tokens, other = record.tokens, record.tokens.other
-        cost = record.cost_nanousd
+    @classmethod
+    def of(cls, records: Collection[UsageRecord]) -> Tally:
+        """Return the sums of ``records``."""
+        found = cls()
+        sums = found.sums
+        for record in records:
+            # Most classes of tokens are not reported, and most counts are sane.
+            for place, count in enumerate(_tokens(record.tokens), _FIRST_TOKENS):
+                if count:
+                    sums[place] += count if 0 < count <= MAX_COUNT else _sane(count)
+            found._add(record)
+        sums[0] = len(records)
+        return found
+
+    def _add(self, record: UsageRecord) -> None:
+        sums, cost, other = self.sums, record.cost_nanousd, record.tokens.other
+        if record.end_reason is not _COMPLETE and record.end_reason not in _NO_ERROR:
+            sums[_ERRORS] += 1
+        if record.cache == "hit":
+            sums[_CACHED] += 1
+        if cost is None:
+            sums[_UNPRICED] += 1
+        else:
+            sums[_COST] += cost if 0 <= cost <= MAX_COUNT else _sane(cost)
+        if other is not None:
+            sums[_OTHER_INPUT] += _sane(other.prompt_tokens)
+            sums[_OTHER_OUTPUT] += _sane(other.completion_tokens)
         latency_us = round(record.latency * 1e6)
-        self.sums = [
-            summed + (value if 0 <= value <= MAX_COUNT else _sane(value))
-            for summed, value in zip(
-                self.sums,
-                (
-                    1,
-                    record.end_reason not in _NO_ERROR,
-                    record.cache == "hit",
-                    cost is None,
-                    cost or 0,
-                    tokens.input or 0,
-                    tokens.cache_read or 0,
-                    tokens.cache_write or 0,
-                    tokens.cache_write_1h or 0,
-                    tokens.output or 0,
-                    tokens.reasoning or 0,
-                    tokens.audio_input or 0,
-                    tokens.audio_output or 0,
-                    0 if other is None else other.prompt_tokens,
-                    0 if other is None else other.completion_tokens,
-                    latency_us,
-                ),
-                strict=True,
-            )
-        ]
         if latency_us > 0:
-            bucket = histogram.bucket_of(latency_us)
+            sums[_LATENCY] += latency_us
+            bucket = bucket_of(latency_us)
             self.latency[bucket] = self.latency.get(bucket, 0) + 1
         if record.ttft is not None:
-            bucket = histogram.bucket_of(record.ttft * 1e6)
+            bucket = bucket_of(record.ttft * 1e6)
             self.ttft[bucket] = self.ttft.get(bucket, 0) + 1
 
     def merge(self, other: Tally) -> None:
@@ -118,26 +134,38 @@ Tallies = dict[tuple[int, int], Tally]
 
 def tally(series: Iterable[int], records: Iterable[UsageRecord]) -> Tallies:
     """Return the sums of ``records`` by hour; ``series`` has the series of each."""
-    found: Tallies = {}
+    groups: dict[tuple[int, int], list[UsageRecord]] = {}
+    hours = Hours()
     for one, record in zip(series, records, strict=True):
-        key = one, hour_of(record)
-        sums = found.get(key)
-        if sums is None:
-            sums = found[key] = Tally()
-        sums.add(record)
-    return found
+        groups.setdefault((one, hours.of(record)), []).append(record)
+    return {key: Tally.of(group) for key, group in groups.items()}
 
 
 # What follows runs in the writer's thread.
 
 
 def add(
-    connection: sqlite3.Connection,
-    series: Sequence[int],
-    records: Sequence[UsageRecord],
+    connection: sqlite3.Connection, ids: Sequence[int], groups: Sequence[Group]
 ) -> None:
-    """Add ``records``, which must have been inserted just now, to the roll-ups."""
-    store(connection, tally(series, records))
+    """Add records, which must have been inserted just now, to the roll-ups.
+
+    Args:
+        connection: The database.
+        ids: Of each group the id of its series.
+        groups: The records.
+    """
+    hours: Tallies = {}
+    for one, group in zip(ids, groups, strict=True):
+        merge(hours, (one, group.hour), Tally.of(group.records))
+    store(connection, hours)
+
+
+def merge(tallies: Tallies, key: tuple[int, int], sums: Tally) -> None:
+    """Count ``sums`` in at ``key``."""
+    if key in tallies:
+        tallies[key].merge(sums)
+    else:
+        tallies[key] = sums
 
 
 def correct(
@@ -153,6 +181,7 @@ def correct(
     ).fetchone()
     series = msgspec.json.decode(row[0], type=dict[str, int])
     hours: Tallies = {}
+    hour_of = Hours().of
     for before, after in changed:
         key = series[before.request_id], hour_of(before)
         sums = hours.setdefault(key, Tally()).sums
@@ -160,10 +189,6 @@ def correct(
         sums[_UNPRICED] += (after.cost_nanousd is None) - (before.cost_nanousd is None)
     if hours:
         store(connection, hours)
-
-
-_COST = MEASURES.index("cost_nanousd")
-_UNPRICED = MEASURES.index("unpriced")
 
 
 def store(connection: sqlite3.Connection, hours: Tallies) -> None:
@@ -224,10 +249,7 @@ def _sum_some_days(
 def _days(hours: Tallies) -> Tallies:
     days: Tallies = {}
     for (series, hour), sums in hours.items():
-        key = series, hour // HOURS_OF_DAY
-        if key not in days:
-            days[key] = Tally()
-        days[key].merge(sums)
+        days.setdefault((series, hour // HOURS_OF_DAY), Tally()).merge(sums)
     return days
 
 

@@ -133,9 +133,10 @@ def insert(
     if not new:
         return
     records = [entry.record for entry in new]
-    series = usage_series.ids_of(connection, records)
-    _insert_rows(connection, new, series)
-    rollups.add(connection, series, records)
+    places, groups = usage_series.grouped(records)
+    ids = usage_series.ids_of(connection, groups)
+    _insert_rows(connection, new, [ids[place] for place in places])
+    rollups.add(connection, ids, groups)
     balances.charge(connection, rules, records)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -59,54 +60,98 @@ class Series(NamedTuple):
     error_code: str
 
 
-def hour_of(record: UsageRecord) -> int:
-    """Return the hour since 1970 in which the request arrived."""
-    milliseconds = milliseconds_of(record.request_id)
-    if milliseconds is None:  # Not one of ours; tests and imports.
-        milliseconds = int(record.received_at * 1000)
-    return milliseconds // HOUR_MS
+class Group:
+    """Records of one series that arrived in the same hour."""
+
+    __slots__ = ("hour", "records", "series")
+
+    def __init__(self, series: Series, hour: int) -> None:
+        self.series = series
+        self.hour = hour
+        self.records: list[UsageRecord] = []
 
 
-def series_of(record: UsageRecord) -> Series:
-    """Return the series that ``record`` belongs to."""
-    return Series(
-        record.org_id,
-        record.team_id or "",
-        record.key_id,
-        record.user_id or "",
-        record.alias,
-        record.provider,
-        record.model,
-        record.operation,
-        _encode(sorted(set(record.tags))).decode() if record.tags else "",
-        record.end_reason.value,
-        record.status,
-        record.error_code,
+def grouped(records: Iterable[UsageRecord]) -> tuple[list[int], list[Group]]:
+    """Return for each record the index of its group, and the groups."""
+    groups: list[Group] = []
+    known: dict[tuple[object, ...], int] = {}
+    places = []
+    hours = Hours()
+    for record in records:
+        hour = hours.of(record)
+        key = _raw_dimensions(record), hour
+        place = known.get(key)
+        if place is None:
+            place = known[key] = len(groups)
+            groups.append(Group(_series(*key[0]), hour))
+        groups[place].records.append(record)
+        places.append(place)
+    return places, groups
+
+
+# ``_value_`` is a plain attribute of an enumeration's member.
+# Its ``value`` and its hash are functions in Python.
+_raw_dimensions = attrgetter(
+    *("end_reason._value_" if name == "end_reason" else name for name in DIMENSIONS)
+)
+
+
+def _series(*raw: Any) -> Series:  # noqa: ANN401 - a record's fields
+    series = Series._make(raw)
+    tags = sorted(set(series.tags))
+    return series._replace(
+        team_id=series.team_id or "",
+        user_id=series.user_id or "",
+        tags=_encode(tags).decode() if tags else "",
     )
+
+
+class Hours:
+    """Tells the hours since 1970 in which requests arrived, by their ids.
+
+    An id's first eight characters tell the time to 65 seconds, so most of the others
+    need not be looked at.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+
+    def of(self, record: UsageRecord) -> int:
+        """Return the hour of ``record``."""
+        prefix = record.request_id[:8]
+        hour = self._known.get(prefix)
+        if hour is not None:
+            return hour
+        milliseconds = milliseconds_of(record.request_id)
+        if milliseconds is None:  # Not one of ours; tests and imports.
+            return int(record.received_at * 1000) // HOUR_MS
+        hour = milliseconds // HOUR_MS
+        first, last = milliseconds & ~0xFFFF, milliseconds | 0xFFFF
+        if first // HOUR_MS == last // HOUR_MS:
+            self._known[prefix] = hour
+        return hour
 
 
 # What follows runs in the writer's thread.
 
 
-def ids_of(connection: sqlite3.Connection, records: Sequence[UsageRecord]) -> list[int]:
-    """Return the id of the series of each record; series that are new are inserted."""
-    every = [series_of(record) for record in records]
-    hours: dict[Series, tuple[int, int]] = {}
-    for one, record in zip(every, records, strict=True):
-        hour = hour_of(record)
-        first, last = hours.get(one, (hour, hour))
-        hours[one] = min(first, hour), max(last, hour)
-    known = _find(connection, hours)
-    missing = {one: span for one, span in hours.items() if one not in known}
-    replaced: dict[Series, Series] = {}
+def ids_of(connection: sqlite3.Connection, groups: Sequence[Group]) -> list[int]:
+    """Return the id of the series of each group; series that are new are inserted."""
+    series = [group.series for group in groups]
+    known = _find(connection, dict.fromkeys(series))
+    missing = {one for one in series if one not in known}
+    if missing and _count(connection) + len(missing) > MAX_SERIES:
+        series = [_collapsed(one) if one in missing else one for one in series]
+    spans: dict[Series, tuple[int, int]] = {}
+    for one, group in zip(series, groups, strict=True):
+        first, last = spans.get(one, (group.hour, group.hour))
+        spans[one] = min(first, group.hour), max(last, group.hour)
     if missing:
-        if _count(connection) + len(missing) > MAX_SERIES:
-            replaced = {one: _collapsed(one) for one in missing}
-            missing = {replaced[one]: span for one, span in missing.items()}
-        _insert(connection, missing)
-        known |= _find(connection, missing)
-    _widen(connection, known, hours)
-    return [known[replaced.get(one, one)].id for one in every]
+        known |= _insert(connection, spans)
+    _widen(connection, known, spans)
+    return [known[one].id for one in series]
 
 
 class _Known(NamedTuple):
@@ -155,25 +200,27 @@ def _count(connection: sqlite3.Connection) -> int:
 
 
 def _insert(
-    connection: sqlite3.Connection, hours: Mapping[Series, tuple[int, int]]
-) -> None:
-    # There may be some of what is left after collapsing.
-    known = _find(connection, hours)
-    rows = [(*one, *span) for one, span in hours.items() if one not in known]
-    if rows:
-        connection.execute(_INSERT, (_encode(rows).decode(),))
+    connection: sqlite3.Connection, spans: Mapping[Series, tuple[int, int]]
+) -> dict[Series, _Known]:
+    """Insert the series that are not there; return all of them."""
+    known = _find(connection, spans)
+    rows = [(*one, *span) for one, span in spans.items() if one not in known]
+    if not rows:
+        return known
+    connection.execute(_INSERT, (_encode(rows).decode(),))
+    return _find(connection, spans)
 
 
 def _widen(
     connection: sqlite3.Connection,
     known: Mapping[Series, _Known],
-    hours: Mapping[Series, tuple[int, int]],
+    spans: Mapping[Series, tuple[int, int]],
 ) -> None:
     """Have the hours of each series cover those of its new rows."""
     rows = []
-    for one, (first, last) in hours.items():
-        found = known.get(one)
-        if found and (first < found.first_hour or last > found.last_hour):
+    for one, (first, last) in spans.items():
+        found = known[one]
+        if first < found.first_hour or last > found.last_hour:
             span = min(first, found.first_hour), max(last, found.last_hour)
             rows.append((found.id, *span))
     if rows:

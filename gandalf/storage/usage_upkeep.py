@@ -126,10 +126,7 @@ def _differences(connection: sqlite3.Connection, since: int) -> Iterator[Differe
         for key, sums in rollups.tally(series, records).items():
             if key[1] < since:
                 continue
-            if key in expected:
-                expected[key].merge(sums)
-            else:
-                expected[key] = sums
+            rollups.merge(expected, key, sums)
     yield from _wrong_hours(connection, expected, since)
     yield from _wrong_days(connection, since)
 

@@ -448,3 +448,28 @@ async def test_costs_that_are_computed_again_are_corrected_in_hours_and_days(
     assert total(database)["unpriced"] == 0
     assert total(database, "usage_days")["cost_nanousd"] == 2000
     assert await upkeep.audit() == []
+
+
+async def test_a_series_that_others_are_counted_in_covers_all_of_their_hours(
+    database, monkeypatch
+):
+    monkeypatch.setattr(usage_series, "MAX_SERIES", 0)
+    for hour in (5, 1, 9):
+        at = START_MS + hour * HOUR_MS
+        await insert(database, a_request(hour, at, tags=(f"t{hour}",)))
+
+    [row] = rows(database, "SELECT first_hour, last_hour FROM usage_series")
+    first = START_MS // HOUR_MS
+    assert (row["first_hour"], row["last_hour"]) == (first + 1, first + 9)
+
+
+async def test_the_hour_is_exact_also_where_ids_begin_alike(database):
+    # The first eight characters of an id change every 65.5 seconds.
+    boundary = (START_MS // HOUR_MS + 7) * HOUR_MS
+    await insert(
+        database,
+        *(a_request(n, boundary + (n - 5) * 1000) for n in range(10)),
+    )
+
+    found = rows(database, "SELECT requests FROM usage_hours ORDER BY hour")
+    assert [row["requests"] for row in found] == [5, 5]
