@@ -2,22 +2,28 @@ import json
 import re
 import subprocess
 import sys
+import time
 import types
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import trio
 
 from gandalf import __version__
+from gandalf.actors.ledger import Ledger
 from gandalf.cli import main
+from gandalf.config import budgets_of, load
 from gandalf.domain.identity import Role
 from gandalf.domain.ids import first_at
 from gandalf.domain.keys import StoredKey, hash_key
 from gandalf.domain.usage import TokenUsage
 from gandalf.storage import usage
+from gandalf.storage.budgets import BudgetStore
 from gandalf.storage.database import Database
 from gandalf.storage.keys import KeyStore
+from gandalf.storage.usage import UsageTable
 
 from .storage.builders import a_record, an_attempt, entries_of
 
@@ -654,3 +660,113 @@ def test_sums_that_went_wrong_are_found_and_rebuilt(config, run):
 
     assert run("usage", "rebuild")[1] == "roll-ups of 40 requests were made anew\n"
     assert run("usage", "audit")[0] == 0
+
+
+# budgets
+
+
+def with_budgets(config):
+    config.write_text(
+        config.read_text()
+        + "budgets:\n"
+        + "  - {name: all, scope: global, limit: 100, time_zone: Europe/Berlin}\n"
+        + "  - {name: calls, scope: key, limit: 10, unit: requests}\n"
+    )
+
+
+def test_a_raise_is_one_call_and_ends_at_the_end_of_its_day(run, config):
+    with_budgets(config)
+
+    status, out, err = run("budgets", "raise", "all", "+20", "--until", "2126-06-07")
+
+    assert (status, err) == (0, "")
+    assert out == "all has 20.00 USD more until 2126-06-08T00:00:00+02:00\n"
+    [one] = in_database(config, lambda database: BudgetStore(database).raises(0))
+    assert (one.budget, one.subject, one.amount) == ("all", "", 20 * 10**9)
+
+
+def test_a_raise_may_end_on_a_weekday_or_at_a_time(run, config):
+    with_budgets(config)
+
+    friday = run("budgets", "raise", "calls", "5", "--until", "friday", "--id", "k1")
+    exact = run("budgets", "raise", "calls", "5", "--until", "2126-06-07T18:00")
+
+    assert friday[0] == exact[0] == 0
+    assert "calls has 5 requests more until" in friday[1]
+    assert "2126-06-07T18:00:00+00:00" in exact[1]
+    raises = in_database(config, lambda database: BudgetStore(database).raises(0))
+    end = datetime.fromtimestamp(min(one.until for one in raises), UTC)
+    assert (end.strftime("%A"), end.hour) == ("Saturday", 0)
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "said"),
+    [
+        (("nothing", "1", "--until", "friday"), 1, "configured: all, calls"),
+        (("all", "1", "--until", "2020-01-01"), 2, "an end that is to come"),
+        (("all", "x", "--until", "friday"), 2, "not a number"),
+        (("all", "0", "--until", "friday"), 2, "needs an amount"),
+        (("calls", "1.5", "--until", "friday"), 2, "not an amount of requests"),
+        (("all", "1", "--until", "someday"), 2, "someday"),
+    ],
+)
+def test_a_raise_that_cannot_be_is_refused(run, config, argv, status, said):
+    with_budgets(config)
+
+    result = run("budgets", "raise", *argv)
+
+    assert result[0] == status
+    assert said in result[2]
+
+
+def test_budgets_are_listed_with_what_they_have_spent(run, config):
+    with_budgets(config)
+    now = int(time.time())
+    spent = {"charged_at": now, "charged_nanousd": 2 * 10**9, "cost_nanousd": 2 * 10**9}
+    record(config, a_record("r1", key_id="k1", **spent))
+
+    async def track(database):
+        table = UsageTable(database)
+        table.rules = Ledger(budgets_of(load(config, {}))).rules
+        await table.track()
+
+    in_database(config, track)
+    status, out, _ = run("budgets", "list")
+
+    assert status == 0
+    assert [line.split() for line in out.splitlines()][1:] == [
+        ["all", "-", "2.00", "USD", "100.00", "USD", "month@Europe/Berlin"],
+        ["calls", "k1", "1", "requests", "10", "requests", "month@UTC"],
+    ]
+    status, out, _ = run("usage", "audit")
+    assert status == 0
+    assert "every balance is the sum of its records\n" in out
+
+
+def test_an_audit_that_finds_something_says_what_and_fails(run, config):
+    now = int(time.time())
+    record(config, a_record("r1", key_id="k1", charged_at=now, charged_nanousd=5))
+
+    async def damage(database):
+        await UsageTable(database).track()
+        await database.write(
+            lambda connection: connection.execute(
+                "UPDATE requests SET record = json_set(record, '$[30]', 6)"
+            )
+        )
+
+    in_database(config, damage)
+    status, out, _ = run("usage", "audit")
+
+    assert status == 1
+    assert "key/lifetime/usd" in out
+    assert re.search(r" 5 +6 +r1$", out, re.MULTILINE)
+
+
+def test_a_key_may_be_made_with_a_budget_and_tags(run, config):
+    assert run("keys", "create", "--max-budget", "2.5", "--tags", "a,b=c")[0] == 0
+
+    (stored,) = stored_keys(config)
+    assert stored.max_budget_nanousd == 2_500_000_000
+    assert stored.tags == {"a": "", "b": "c"}
+    assert run("keys", "create", "--max-budget", "x")[0] == 2

@@ -18,6 +18,7 @@ from gandalf.config import (
     provider_type,
     reference,
 )
+from gandalf.config.budgets import budgets_of, max_budget_of
 from gandalf.config.check import split_address
 from gandalf.config.scalars import duration
 from gandalf.domain.identity import Role
@@ -870,3 +871,75 @@ def test_a_price_file_must_exist(problems):
     [problem] = problems("prices: {file: /nowhere/prices.json}")
 
     assert "prices.file: there is no such file" in problem
+
+
+# Budgets
+
+
+def test_budgets_are_read_exactly(read):
+    config = read(
+        A_PROVIDER
+        + "budgets:\n"
+        + "  - {name: a, scope: team, id: blue, limit: 0.1, window: 7d,"
+        + " time_zone: Europe/Berlin, hard: no, thresholds: [75, 100]}\n"
+        + "  - {name: b, scope: global, limit: 2_000_000, unit: tokens}\n"
+        + "keys: [{name: k, key: gnd_x, max_budget: 12.345678901, tags: [a, b=c]}]\n"
+    )
+
+    one, other = budgets_of(config)
+    assert (one.limit, one.hard, one.thresholds) == (100_000_000, False, (75, 100))
+    assert one.rule.name == "team=blue/7d@Europe/Berlin/usd"
+    assert (other.limit, other.rule.name) == (2_000_000, "global/month@UTC/tokens")
+    assert max_budget_of(config.keys[0].max_budget) == 12_345_678_901
+
+
+@pytest.mark.parametrize(
+    ("fields", "key", "message"),
+    [
+        (
+            "limit: '1.0000000001'",
+            "limit",
+            "expected an amount of USD with up to 9 decimals, found '1.0000000001'",
+        ),
+        ("limit: -1", "limit", "expected an amount of USD"),
+        ("limit: lots", "limit", "expected an amount of USD"),
+        ("limit: 1.5, unit: tokens", "limit", "expected a whole number of tokens"),
+        ("limit: 1, window: year", "window", "expected lifetime, hour, day, week"),
+        ("limit: 1, window: 0d", "window", "expected lifetime, hour, day, week"),
+        (
+            "limit: 1, time_zone: Berlin",
+            "time_zone",
+            "expected the name of a time zone",
+        ),
+        ("limit: 1, thresholds: [80, 50]", "thresholds", "must ascend"),
+        ("limit: 1, thresholds: [0]", "thresholds[0]", "expected a whole number"),
+        ("limit: 1, id: x", "id", "the global scope has no ids"),
+        ("limit: 1, unit: eur", "unit", "expected one of"),
+    ],
+)
+def test_a_budget_that_cannot_be_is_refused(problems, fields, key, message):
+    text = A_PROVIDER + f"budgets: [{{name: b, scope: global, {fields}}}]\n"
+
+    [problem] = problems(text)
+
+    assert f"budgets[0].{key}: {message}" in problem
+
+
+def test_other_mistakes_around_budgets_are_told(problems):
+    text = A_PROVIDER + (
+        "budgets:\n"
+        "  - {name: b, scope: provider, id: nobody, limit: 1}\n"
+        "  - {name: b, scope: key, limit: 1}\n"
+        "  - {name: max_budget, scope: key, limit: 1}\n"
+        "keys: [{name: k, key: gnd_x, max_budget: x, tags: ['a b']}]\n"
+        "notifications: {webhooks: [{url: 'ftp://x'}]}\n"
+    )
+
+    found = "\n".join(problems(text))
+
+    assert "budgets[0].id: there is no provider 'nobody'" in found
+    assert "budgets[1].name: is also that of budgets[0]" in found
+    assert "budgets[2].name: is the name of the budgets that keys have" in found
+    assert "keys[0].max_budget: expected an amount of USD" in found
+    assert "keys[0].tags[0]: expected up to 64 letters" in found
+    assert "notifications.webhooks[0].url: " in found

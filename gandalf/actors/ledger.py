@@ -46,6 +46,8 @@ MAX_KNOWN = 10_000
 SWEEP_AT = 10_000
 """Accounts above which those without any sum are looked for and forgotten."""
 
+_KEY_RULE_NAME = KEY_RULE.name
+
 Sums = Mapping[tuple[str, str], Mapping[int, int]]
 """What is settled, by rule and subject, then by start of window."""
 
@@ -225,6 +227,10 @@ class Ledger:
             self._now = now
         return self._now
 
+    def applies_to(self, identity: Identity) -> bool:
+        """Whether any budget may apply to requests of ``identity``."""
+        return bool(self._budgets) or identity.max_budget_nanousd is not None
+
     def accounts(
         self,
         identity: Identity,
@@ -240,8 +246,6 @@ class Ledger:
             providers: Those that may be asked.
             tags: Of the request and of its key.
         """
-        if not self._budgets and identity.max_budget_nanousd is None:
-            return ()
         key = (identity.key_id, alias, providers, tags)
         known = self._known.get(key)
         # A key that was changed is another identity.
@@ -457,7 +461,7 @@ class Ledger:
 
     def charge_key(self, key_id: str, cost: int) -> None:
         """Charge a request without a reservation to the lifetime sum of its key."""
-        account = self._accounts.get((KEY_RULE.name, key_id))
+        account = self._accounts.get((_KEY_RULE_NAME, key_id))
         if account is None:
             self._key_sums[key_id] = self._key_sums.get(key_id, 0) + cost
         else:

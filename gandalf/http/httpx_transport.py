@@ -19,6 +19,7 @@ from gandalf.config import Timeouts
 from gandalf.domain.errors import Fault
 from gandalf.http.decoded_response import decoded
 from gandalf.http.dial import origin_of, tls_context
+from gandalf.http.outbox import outbox
 from gandalf.http.upstream import Pool
 from gandalf.providers.base import (
     Headers,
@@ -180,6 +181,8 @@ class HttpxUpstream:
                 watch.phase("response_headers", timeouts.response_headers)
 
         self._in_flight += 1
+        # httpx may send at once, and the line of the request comes before that.
+        outbox().prepare()
         watch.phase("connect", timeouts.connect)
         try:
             with watch.guard():

@@ -61,7 +61,10 @@ class Reserve:
         exchange.budgets_version = self._ledger.version
         if call.stream:
             exchange.meter = StreamMeter()
-        self._reserve(exchange, call, identity)
+        if self._ledger.applies_to(identity):
+            self._reserve(exchange, call, identity)
+        else:
+            exchange.charged_at = self._ledger.now()
         try:
             self._open_request(_opened(exchange, call, identity))
         except BaseException:

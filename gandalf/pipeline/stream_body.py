@@ -187,8 +187,12 @@ class StreamBody:
             return
         if visible:
             self._held.append(visible)
-            if self._meter is not None:
-                self._count(visible, self._meter)
+            meter = self._meter
+            if meter is not None:
+                meter.size += len(visible)
+                meter.last = visible
+                if meter.size > meter.check_at:
+                    self._check(meter)
         if stream.failed is not None:
             self._failure = in_band_error(self._provider, stream.failed)
         elif stream.done:
@@ -208,9 +212,9 @@ class StreamBody:
         else:
             self._ended = True
 
-    def _count(self, visible: bytes, meter: StreamMeter) -> None:
+    def _check(self, meter: StreamMeter) -> None:
         try:
-            meter.add(visible)
+            meter.check()
         except GatewayError as refusal:
             # No budget has room for more: the client gets what came until now.
             self._failure = refusal

@@ -11,13 +11,12 @@ All functions run in the database's threads, inside a transaction.
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from gandalf.domain.budgets import Rule, Tracked
-from gandalf.domain.charges import Charge, charges
+from gandalf.domain.charges import Charger
 from gandalf.domain.usage import UsageRecord
 
 Sums = dict[tuple[str, str], dict[int, int]]
@@ -41,20 +40,16 @@ def track(connection: sqlite3.Connection, rules: Sequence[Rule]) -> Tracked:
         connection.execute("DELETE FROM balances WHERE rule = ?", (name,))
         connection.execute("DELETE FROM balance_rules WHERE rule = ?", (name,))
     new = [rule for name, rule in wanted.items() if name not in known]
-    found = sums_of(connection, new)
+    charger = _charged(connection, new)
     for rule in new:
         definition = msgspec.json.encode(rule).decode()
         connection.execute(
             "INSERT INTO balance_rules VALUES (?, ?)", (rule.name, definition)
         )
-    _add(
-        connection,
-        (
-            Charge(name, subject, window, amount)
-            for (name, subject), windows in found.items()
-            for window, amount in windows.items()
-        ),
-    )
+    _add(connection, charger)
+    found: Sums = {}
+    for name, subject, window, amount in charger.charges():
+        found.setdefault((name, subject), {})[window] = amount
     return Tracked(tuple(new), found)
 
 
@@ -64,7 +59,10 @@ def charge(
     records: Iterable[UsageRecord],
 ) -> None:
     """Add what ``records`` charge; they must have been inserted just now."""
-    _add(connection, (c for record in records for c in charges(rules, record)))
+    charger = Charger(rules)
+    for record in records:
+        charger.add(record)
+    _add(connection, charger)
 
 
 def correct(
@@ -73,9 +71,11 @@ def correct(
     changed: Iterable[tuple[UsageRecord, UsageRecord]],
 ) -> None:
     """Correct the balances after records were changed, given each before and after."""
+    charger = Charger(rules)
     for before, after in changed:
-        minus = (c._replace(amount=-c.amount) for c in charges(rules, before))
-        _add(connection, (*minus, *charges(rules, after)))
+        charger.add(before, -1)
+        charger.add(after)
+    _add(connection, charger)
 
 
 def archive(
@@ -84,11 +84,10 @@ def archive(
     records: Iterable[UsageRecord],
 ) -> None:
     """Note that ``records`` are about to be deleted; balances keep what they spent."""
-    _add(
-        connection,
-        (c for record in records for c in charges(rules, record)),
-        column="archived",
-    )
+    charger = Charger(rules)
+    for record in records:
+        charger.add(record)
+    _add(connection, charger, column="archived")
 
 
 def tracked(connection: sqlite3.Connection) -> list[Rule]:
@@ -107,15 +106,13 @@ def load(connection: sqlite3.Connection) -> Sums:
     return found
 
 
-def sums_of(connection: sqlite3.Connection, rules: Sequence[Rule]) -> Sums:
-    """Return the sums of ``rules`` over all usage records, computed anew."""
-    found: Sums = {}
+def _charged(connection: sqlite3.Connection, rules: Sequence[Rule]) -> Charger:
+    """Return the sums of ``rules`` over all usage records."""
+    charger = Charger(rules)
     if rules:
         for record in _records(connection):
-            for rule, subject, window, amount in charges(rules, record):
-                windows = found.setdefault((rule, subject), {})
-                windows[window] = windows.get(window, 0) + amount
-    return found
+            charger.add(record)
+    return charger
 
 
 def _names(connection: sqlite3.Connection) -> list[str]:
@@ -125,11 +122,9 @@ def _names(connection: sqlite3.Connection) -> list[str]:
 
 
 def _add(
-    connection: sqlite3.Connection, added: Iterable[Charge], column: str = "spent"
+    connection: sqlite3.Connection, charger: Charger, column: str = "spent"
 ) -> None:
-    totals: Counter[tuple[str, str, int]] = Counter()
-    for rule, subject, window, amount in added:
-        totals[rule, subject, window] += amount
+    totals = charger.totals
     if not totals:
         return
     rows = [(*key, amount) for key, amount in totals.items()]

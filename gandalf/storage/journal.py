@@ -58,7 +58,6 @@ class Entry(NamedTuple):
 
 
 _record_of = msgspec.json.Decoder(UsageRecord).decode
-_opened_of = msgspec.json.Decoder(OpenedRequest).decode
 
 
 def encode(record: UsageRecord) -> bytes:
@@ -171,8 +170,9 @@ class Batch(msgspec.Struct, frozen=True):
     """What a span holds."""
 
     entries: list[Entry]
-    opened: list[OpenedRequest]
-    """Requests that were opened, in the order of the lines."""
+    opened: dict[str, bytes]
+    """The last line of each request that was opened, by id: ``OpenedRequest`` as JSON.
+    """
     corrupt: int
     """Pieces that are no line of ours."""
     end: int
@@ -200,10 +200,10 @@ def read(span: Span) -> Batch:
     return Batch(entries, opened, corrupt, end)
 
 
-def parse(data: bytes) -> tuple[list[Entry], list[OpenedRequest], int]:
+def parse(data: bytes) -> tuple[list[Entry], dict[str, bytes], int]:
     """Return the records in ``data``, the opened requests, and the number of others."""
     entries: list[Entry] = []
-    opened: list[OpenedRequest] = []
+    opened: dict[str, bytes] = {}
     corrupt = 0
     for piece in data.split(b"\n"):
         if not (line := piece.strip(b"\0")):
@@ -214,7 +214,9 @@ def parse(data: bytes) -> tuple[list[Entry], list[OpenedRequest], int]:
             if head == checksum + b" ":
                 entries.append(Entry(document.decode(), _record_of(document)))
             elif head == checksum + b">":
-                opened.append(_opened_of(document))
+                # Its id comes first, and needs no escapes. The rest is read if the
+                # request has no record.
+                opened[document.split(b'"', 2)[1].decode()] = document
             else:
                 corrupt += 1
         except msgspec.DecodeError:

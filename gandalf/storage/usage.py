@@ -198,7 +198,7 @@ def _note_opened(
     The lines of most requests are in the same span, which leaves nothing to be done.
     """
     finished = {entry.record.request_id for entry in batch.entries}
-    opened = {each.request_id: each for each in batch.opened}
+    opened = batch.opened
     closed_elsewhere = list(finished - opened.keys())
     if closed_elsewhere:
         connection.execute(
@@ -209,7 +209,7 @@ def _note_opened(
         connection.execute(
             "INSERT OR REPLACE INTO open_requests (id, source, opened)"
             " VALUES (?, ?, ?)",
-            (request_id, source, _encode(opened[request_id]).decode()),
+            (request_id, source, opened[request_id].decode()),
         )
 
 

@@ -9,7 +9,8 @@ from functools import partial
 import msgspec
 
 from gandalf.domain import histogram, ids
-from gandalf.storage import rollups
+from gandalf.domain.usage import UsageRecord
+from gandalf.storage import balances, rollups
 from gandalf.storage.database import Database
 from gandalf.storage.rollups import (
     HOURS_OF_DAY,
@@ -20,6 +21,7 @@ from gandalf.storage.rollups import (
 from gandalf.storage.usage_series import HOUR_MS
 
 _encode = msgspec.json.Encoder().encode
+_records_of = msgspec.json.Decoder(list[UsageRecord]).decode
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,10 +84,18 @@ def _delete_rows(connection: sqlite3.Connection, hour: int, limit: int) -> int:
         connection.execute(
             "INSERT OR REPLACE INTO usage_state VALUES (?, ?)", (PURGED_BEFORE, hour)
         )
-    return connection.execute(
-        "DELETE FROM requests WHERE id IN"
-        " (SELECT id FROM requests WHERE id < ? ORDER BY id LIMIT ?)",
+    # As one value: each row more is another wait for the interpreter's lock.
+    documents = connection.execute(
+        "SELECT json_group_array(json(record)) FROM"
+        " (SELECT record FROM requests WHERE id < ? ORDER BY id LIMIT ?)",
         (ids.first_at(hour * HOUR_MS), limit),
+    ).fetchone()[0]
+    records = _records_of(documents)
+    # What budgets have spent stays spent.
+    balances.archive(connection, balances.tracked(connection), records)
+    return connection.execute(
+        "DELETE FROM requests WHERE id IN (SELECT value FROM json_each(?))",
+        (_encode([record.request_id for record in records]).decode(),),
     ).rowcount
 
 

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from gandalf.domain.budgets import KEY_RULE, Rule, Scope, Unit
+from gandalf.domain.ids import first_at
 from gandalf.domain.usage import (
     EndReason,
     OpenedRequest,
@@ -17,6 +18,7 @@ from gandalf.storage import balances, journal
 from gandalf.storage.database import Database
 from gandalf.storage.journal import JournalDirectory
 from gandalf.storage.usage import UsageTable
+from gandalf.storage.usage_upkeep import UsageUpkeep
 from tests.storage.builders import a_record
 
 NOW = 1_780_315_200
@@ -248,14 +250,11 @@ async def test_the_audit_sees_a_row_that_is_gone(table, lines, database):
 
 
 async def test_rows_that_are_deleted_for_their_age_are_no_drift(table, lines, database):
-    old = a_charged("r1", tags=("a",))
-    await lines.load(old, a_charged("r2", tags=("a",)))
+    old = f"{first_at(NOW * 1000)}-7000-8000-000000000001"
+    new = f"{first_at((NOW + DAY) * 1000)}-7000-8000-000000000001"
+    await lines.load(a_charged(old, tags=("a",)), a_charged(new, tags=("a",)))
 
-    def prune(connection):
-        balances.archive(connection, RULES, [old])
-        connection.execute("DELETE FROM requests WHERE id = 'r1'")
-
-    await database.write(prune)
+    assert await UsageUpkeep(database).delete_rows(NOW + DAY / 2, 100) == 1
 
     assert await table.audit() == []
     assert (await table.balances())[KEY_RULE.name, "k1"] == {0: 14}
