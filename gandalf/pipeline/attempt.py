@@ -249,14 +249,18 @@ class Sending:
             return ask_for(exchange, call, model)
         if provider.dialect is exchange.dialect:
             body = call.body_for(model)
-            if call.lost and exchange.strict:
+            lost = call.lost
+            if provider.refused_fields is not None and call.operation == "chat":
+                body, refused = provider.refused_fields.leave_out(body)
+                lost += refused
+            if lost and exchange.strict:
                 raise BadRequest(
-                    f"the model's provider does not take {', '.join(call.lost)} of"
-                    " another one, and this request is strict",
+                    f"the model's provider does not take {', '.join(lost)}, and this"
+                    " request is strict",
                     code="unsupported_parameter",
-                    param=call.lost[0],
+                    param=lost[0],
                 )
-            exchange.dropped, exchange.approximated = call.lost, ()
+            exchange.dropped, exchange.approximated = lost, ()
             return Ask(
                 operation=call.operation,
                 model=model,

@@ -12,8 +12,11 @@ from typing import Protocol
 from gandalf.domain.budgets import MAX_TAGS, TAG, tag_names
 from gandalf.domain.errors import BadRequest, PermissionDenied, Unauthenticated
 from gandalf.domain.identity import Identity
+from gandalf.domain.keys import KEY_PREFIX
 from gandalf.pipeline.exchange import Exchange, Reply
 from gandalf.providers.base import Headers
+
+_OUR_PREFIX = KEY_PREFIX.encode()
 
 TAGS_HEADER = b"x-gandalf-tags"
 """Where a request has tags, separated by commas."""
@@ -111,7 +114,9 @@ def any_token(headers: Headers, key_header: bytes, url_key: bytes = b"") -> byte
         url_key: What stood in the URL; may be empty.
 
     Raises:
-        Unauthenticated: There is none, or two that differ.
+        Unauthenticated: There is none, or two that differ. Of two, one that alone has
+            the form of a key of the gateway's counts: Claude Code sends
+            ``ANTHROPIC_API_KEY``, too, if it is in the environment.
     """
     tokens = set()
     if field := headers.get(key_header, b"").strip(b" \t"):
@@ -121,6 +126,9 @@ def any_token(headers: Headers, key_header: bytes, url_key: bytes = b"") -> byte
     if not tokens or b"authorization" in headers:
         tokens.add(bearer_token(headers))
     if len(tokens) > 1:
+        ours = [token for token in tokens if token.startswith(_OUR_PREFIX)]
+        if len(ours) == 1:
+            return ours[0]
         raise Unauthenticated("expected exactly one api key")
     return tokens.pop()
 

@@ -64,7 +64,7 @@ class _Failure(NamedTuple):
 class _Progress:
     """The course of one exchange through its targets."""
 
-    __slots__ = ("call", "exchange", "failures", "impossible", "key")
+    __slots__ = ("call", "exchange", "failures", "impossible", "key", "uncounted")
 
     def __init__(self, exchange: Exchange, call: Call) -> None:
         identity = exchange.identity
@@ -74,6 +74,8 @@ class _Progress:
         self.failures: list[_Failure] = []
         self.impossible: BadRequest | None = None
         """Why some target cannot be asked for it at all."""
+        self.uncounted: Target | None = None
+        """A target without the endpoint that counts tokens."""
 
     @property
     def stuck(self) -> bool:
@@ -152,6 +154,8 @@ class Dispatch:
             reply = await self._try_again(progress)
             if reply is not None:
                 return reply
+        if progress.uncounted is not None:
+            return _guess(exchange, progress.uncounted)
         if progress.failures:
             raise _worst(progress.failures)
         if progress.impossible is not None:
@@ -237,6 +241,12 @@ class Dispatch:
             policy = policy._replace(failover=True)
         cause = error.__cause__
         lane, permit = sending.lane, sending.permit
+        if (
+            progress.exchange.operation == "count_tokens"
+            and error.upstream_status in _NO_SUCH_PATH
+        ):
+            progress.uncounted = lane.target
+            policy = policy._replace(failover=True)
         if sending.overtaken and lane.connectable is not None:
             # Dead or only slow: the connector finds out, and settles the permit.
             limit = lane.provider.timeouts.connect
@@ -454,6 +464,10 @@ def _outcome(avoidance: Avoidance | None) -> str:
     if avoidance.cause is Cause.RATE_LIMIT:
         return "rate_limited"
     return "credentials_refused"
+
+
+_NO_SUCH_PATH = frozenset({404, 405, 501})
+"""Statuses of upstreams that speak a dialect but have no counts of tokens."""
 
 
 def _must_guess(provider: Provider) -> bool:

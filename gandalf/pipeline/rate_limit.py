@@ -3,8 +3,9 @@
 Each level has buckets of its own: a team's requests per minute are shared by its keys.
 A request takes from all levels or from none.
 
-What a refused or abandoned request costs: nothing, if no upstream was asked. Neither
-its request nor its tokens then count, whichever later stage turned it away. An answer
+What a request costs that no upstream was asked for: no tokens. As a request it counts
+only if it was refused for what it is (4xx): a client that repeats it without a pause
+is stopped. It does not count if it was abandoned, or could not be served. An answer
 from the cache counts as a request, and costs no tokens.
 """
 
@@ -73,7 +74,7 @@ class RateLimit:
 
     def _settle(self, exchange: Exchange, name: str, limits: Limits) -> None:
         estimate = exchange.estimated_tokens
-        if _cost_nothing(exchange):
+        if _cost_nothing(exchange) and not _refused(exchange):
             self._limiter.undo(name, limits, estimate)
         else:
             # What was taken and not spent goes back, also after a hang-up mid-stream.
@@ -180,6 +181,12 @@ def format_duration(seconds: float) -> bytes:
     hours, minutes = divmod(minutes, 60)
     text = b"%dm%gs" % (minutes, milliseconds / 1000)
     return b"%dh%b" % (hours, text) if hours else text
+
+
+def _refused(exchange: Exchange) -> bool:
+    """Whether the request was refused for what it is."""
+    error = exchange.error
+    return error is not None and 400 <= error.status < 500
 
 
 def _cost_nothing(exchange: Exchange) -> bool:

@@ -17,6 +17,7 @@ from gandalf.config import Provider as ProviderConfig
 from gandalf.dialects.base import UpstreamDialect
 from gandalf.domain.compat import OPENAI, Compat
 from gandalf.domain.model import Model
+from gandalf.providers.body import RefusedFields
 from gandalf.providers.watch import Watch
 
 Headers = dict[bytes, bytes]
@@ -172,6 +173,8 @@ class Provider(Protocol):
     """Of its streams: the dialect's own unless its hosting frames them."""
     stream_framing: Callable[[], StreamFraming] | None
     """Makes what unpacks one stream of a hosting that frames them."""
+    refused_fields: RefusedFields | None
+    """Fields that its vendor refuses in a request of the same dialect."""
     relays_errors: bool
     """Whether its error bodies are the dialect's own: a client that speaks it gets them
     as they are. Hostings have errors of their own."""
@@ -228,6 +231,7 @@ class RemoteProvider:
     ) -> None:
         self.name = config.name
         self.compat = corrected(compat, config)
+        self.refused_fields = RefusedFields.of(self.compat)
         self.dialect = dialect
         self.timeouts = config.timeouts
         self.on_client_disconnect = config.on_client_disconnect

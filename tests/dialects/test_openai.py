@@ -579,3 +579,18 @@ def test_a_line_that_was_cut_off_is_nobodys_event():
     assert stream.feed(b'data: {"choices":[]}\n\ndat') + stream.flush() == (
         b'data: {"choices":[]}\n\n'
     )
+
+
+def moonshot_end():
+    """The last event as https://platform.kimi.ai/docs/api/chat has it."""
+    counts = {"prompt_tokens": 100, "completion_tokens": 10, "cached_tokens": 90}
+    choice = {"index": 0, "delta": {}, "finish_reason": "stop", "usage": counts}
+    body = {"id": "c", "object": "chat.completion.chunk", "choices": [choice]}
+    return b"data: %b\n\n" % json.dumps(body).encode()
+
+
+def test_usage_that_stands_in_the_choice_is_read():
+    stream, out = follow(ROLE + HELLO + moonshot_end() + DONE)
+
+    assert out == ROLE + HELLO + moonshot_end()
+    assert stream.usage == TokenUsage(input=10, cache_read=90, output=10)

@@ -743,3 +743,14 @@ def test_a_legacy_stream_is_text():
         {"text": "", "index": 0, "logprobs": None, "finish_reason": "length"},
     ]
     assert renderer.ending == DONE
+
+
+def test_usage_that_stands_in_the_choice_is_read():
+    counts = {"prompt_tokens": 100, "completion_tokens": 10, "cached_tokens": 90}
+    last = chunk("", finish="stop")
+    last["choices"][0]["usage"] = counts
+    parser = openai.stream_parser()
+
+    events = parser.feed(event(chunk("hi")) + event(last) + DONE)
+
+    assert UsageReported(TokenUsage(input=10, cache_read=90, output=10)) in events

@@ -6,7 +6,7 @@ from gandalf.domain.errors import PermissionDenied, Unauthenticated
 from gandalf.domain.identity import Identity
 from gandalf.domain.secret import Secret
 from gandalf.domain.tenants import Tenants
-from gandalf.pipeline.authenticate import Authenticate, bearer_token
+from gandalf.pipeline.authenticate import Authenticate, any_token, bearer_token
 from gandalf.storage.keys import KeyChanges
 
 from .builders import an_exchange
@@ -137,3 +137,19 @@ async def test_the_table_is_asked_for_exactly_the_key():
 def test_of_two_keys_none_is_taken(field):
     with pytest.raises(Unauthenticated, match="exactly one api key"):
         bearer_token({b"authorization": field})
+
+
+def test_of_two_keys_the_gateways_own_is_taken():
+    headers = {b"authorization": b"Bearer gnd_x", b"x-api-key": b"sk-ant-api03-x"}
+
+    assert any_token(headers, b"x-api-key") == b"gnd_x"
+
+
+@pytest.mark.parametrize(
+    ("bearer", "other"), [(b"gnd_x", b"gnd_y"), (b"sk-x", b"sk-y")]
+)
+def test_two_keys_of_one_kind_are_refused(bearer, other):
+    headers = {b"authorization": b"Bearer " + bearer, b"x-api-key": other}
+
+    with pytest.raises(Unauthenticated, match="exactly one api key"):
+        any_token(headers, b"x-api-key")

@@ -19,6 +19,7 @@ from gandalf.actors.routes import RouteTable, Snapshot, build_routes
 from gandalf.actors.watches import Watches
 from gandalf.config import CircuitBreaker, Config, Disconnect, Provider, Retries
 from gandalf.config import Timeouts as Limits
+from gandalf.dialects import anthropic
 from gandalf.dialects.openai.passthrough import read_call
 from gandalf.domain.errors import (
     Fault,
@@ -32,6 +33,7 @@ from gandalf.domain.usage import Attempt, Billed, EndReason, TokenUsage
 from gandalf.pipeline.attempt import Sending
 from gandalf.pipeline.cost import cost_of
 from gandalf.pipeline.dispatch import LARGE_BODY, Dispatch
+from gandalf.pipeline.exchange import Exchange
 from gandalf.pipeline.stage import Pipeline
 from gandalf.pricing.table import PriceTable
 from gandalf.providers.registry import make_provider
@@ -45,6 +47,7 @@ from .builders import (
     a_target,
     an_endpoint,
     an_exchange,
+    an_identity,
 )
 
 TIMEOUTS = Limits(response_headers=2.0, first_token=3.0, idle=4.0)
@@ -1125,3 +1128,28 @@ async def test_a_batch_is_charged_at_the_price_of_the_model_that_it_names(world)
     await Pipeline([made.dispatch]).run(exchange, FakeResponder())
 
     assert cost(exchange) == 35
+
+
+# Counts of tokens.
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+async def test_an_upstream_without_counts_has_the_tokens_guessed(
+    autojump_clock, world, status
+):
+    made = world([refusal(status)], [], type="anthropic")
+    exchange = Exchange(
+        endpoint=an_endpoint("count_tokens", dialect=anthropic),
+        headers={},
+        body=a_chat_body(),
+        request_id="r",
+        received_at=0.0,
+    )
+    exchange.identity = an_identity()
+    exchange.call = anthropic.read_call("count_tokens", exchange.body)
+    exchange.targets = (a_target("a/m"),)
+
+    reply = await made.dispatch.enter(exchange)
+
+    assert json.loads(reply.body)["input_tokens"] > 0
+    assert exchange.approximated == ("tokens",)

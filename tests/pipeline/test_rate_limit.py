@@ -203,14 +203,22 @@ async def wait_for_the_client_to_leave(exchange):
     await trio.sleep_forever()
 
 
-@pytest.mark.parametrize(
-    "end", [refuse, find_breakers_open, wait_for_the_client_to_leave]
-)
+async def test_a_request_that_is_refused_for_what_it_is_counts(autojump_clock):
+    exchange = an_exchange(identity=limited())
+    limiter = RateLimiter()
+
+    with pytest.raises(NotFound):
+        await run(exchange, then=refuse, limiter=limiter)
+
+    assert left(limiter, exchange) == (9, 100)
+
+
+@pytest.mark.parametrize("end", [find_breakers_open, wait_for_the_client_to_leave])
 async def test_what_no_upstream_was_asked_for_costs_nothing(autojump_clock, end):
     exchange = an_exchange(identity=limited())
     limiter = RateLimiter()
 
-    with contextlib.suppress(NotFound, UpstreamError):
+    with contextlib.suppress(UpstreamError):
         await run(exchange, then=end, limiter=limiter)
 
     assert exchange.end_reason is not EndReason.COMPLETE
@@ -262,7 +270,7 @@ async def test_ten_thousand_random_ends_leave_nothing_taken(autojump_clock):
     limiter = RateLimiter()
     identity = limited(rpm=10**6, tpm=10**6)
     exchange = an_exchange(identity=identity)
-    ends = [refuse, find_breakers_open, wait_for_the_client_to_leave]
+    ends = [find_breakers_open, wait_for_the_client_to_leave]
     stage = RateLimit(limiter, a_config)
     for n in range(10_000):
         exchange = an_exchange(identity=identity)
@@ -272,7 +280,7 @@ async def test_ten_thousand_random_ends_leave_nothing_taken(autojump_clock):
             exchange.end_reason = EndReason.REFUSED
         stage.settle(exchange)
     for end in ends:
-        with contextlib.suppress(NotFound, UpstreamError):
+        with contextlib.suppress(UpstreamError):
             await run(an_exchange(identity=identity), then=end, limiter=limiter)
 
     assert left(limiter, exchange) == (10**6, 10**6)

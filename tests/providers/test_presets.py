@@ -65,3 +65,19 @@ async def test_stream_options_are_sent_to_the_others():
     ask = Ask(operation="chat", model="m", body=BODY, stream=True)
 
     assert (await preset("groq").request(ask)).body == BODY
+
+
+def test_fields_that_a_vendor_refuses_are_left_out_of_its_own_dialect():
+    body = b'{"user":"u", "model":"m","seed": 7,"service_tier":"auto","messages":[] }'
+
+    made, lost = preset("mistral").refused_fields.leave_out(body)
+
+    assert made == b'{ "model":"m","random_seed": 7,"messages":[] }'
+    assert lost == ("user", "service_tier")
+
+
+def test_a_request_that_a_vendor_takes_is_the_same_bytes():
+    body = b'{"model":"m","messages":[{"role":"user","content":"my user"}]}'
+
+    assert preset("mistral").refused_fields.leave_out(body) == (body, ())
+    assert preset("baseten").refused_fields is None

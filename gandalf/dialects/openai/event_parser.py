@@ -76,6 +76,8 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
     logprobs: Any = None
     error: msgspec.Raw = ABSENT
+    usage: UsageView | None = None
+    """Moonshot's, in the last event: https://platform.kimi.ai/docs/api/chat."""
 
 
 class _Chunk(msgspec.Struct):
@@ -214,10 +216,10 @@ class StreamParser:
                 parser = _ChoiceParser(choice.index, self._id)
                 self._choices[choice.index] = parser
             parser.parse(choice, events)
+            if choice.usage is not None:
+                _report(choice.usage, None, events)
         if chunk.usage is not None:
-            tokens = tokens_of(chunk.usage, chunk.service_tier)
-            if tokens is not None:
-                events.append(UsageReported(tokens))
+            _report(chunk.usage, chunk.service_tier, events)
 
     def _end(self) -> Event:
         """Return the end of the stream: a failure if a choice has no good end."""
@@ -232,6 +234,12 @@ class StreamParser:
         created = None if chunk.created is None else int(chunk.created)
         started = Started(id=chunk.id or "", model=chunk.model or "", created=created)
         events.append(started)
+
+
+def _report(usage: UsageView, tier: str | None, events: list[Event]) -> None:
+    tokens = tokens_of(usage, tier)
+    if tokens is not None:
+        events.append(UsageReported(tokens))
 
 
 _ENDED = Ended()

@@ -359,6 +359,7 @@ def _unknown(request: wire.Chat, body: Body, used: dict[Feature, str]) -> Iterat
     yield from _unknown_options(request.stream_options, body)
     if "audio" in (request.modalities or ()):
         used.setdefault(Feature.AUDIO_OUTPUT, "modalities")
+    if set(request.modalities or ()) - {"text"}:
         yield "modalities"
     if request.web_search_options is not None:
         yield "web_search_options"

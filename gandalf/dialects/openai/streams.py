@@ -259,6 +259,8 @@ class ChatStream:
         index, reason = choice.index, choice.finish_reason
         if index not in self._begun:
             self._begun |= {index}
+        if choice.usage is not None:
+            self.usage = tokens_of(choice.usage) or self.usage
         if choice.error and self.failed is None:
             self.failed = error_in(choice.error)
         if reason:

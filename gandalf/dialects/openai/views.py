@@ -116,6 +116,8 @@ class ChoiceView(msgspec.Struct):
     """Of a legacy completion."""
     error: msgspec.Raw = msgspec.Raw(b"")
     """OpenRouter's, if the model's provider failed."""
+    usage: UsageView | None = None
+    """Moonshot's, in the last event of a stream."""
 
 
 class AnswerView(msgspec.Struct):
@@ -180,6 +182,7 @@ class PlainChoice(msgspec.Struct):
     delta: dict[str, msgspec.Raw] | None = None
     text: str | None = None
     error: None = None
+    usage: None = None
 
 
 class Plain(msgspec.Struct):

@@ -22,6 +22,7 @@ from gandalf.dialects.base import UpstreamDialect
 from gandalf.domain.errors import BadRequest
 from gandalf.domain.model import Model
 from gandalf.providers.base import Ask, Headers, StreamFraming, UpstreamRequest
+from gandalf.providers.body import RefusedFields
 from gandalf.providers.simulated import answers, requests
 from gandalf.providers.watch import UpstreamBroken, Watch
 
@@ -94,6 +95,7 @@ class Simulated:
     stream_content_type = openai.STREAM_CONTENT_TYPE
     stream_framing: Callable[[], StreamFraming] | None = None
     relays_errors = True
+    refused_fields: RefusedFields | None = None
 
     def __init__(self, settings: config.Provider) -> None:
         self.name = settings.name
