@@ -553,6 +553,17 @@ class Ledger:
             ]
         return found
 
+    def states_of(self, name: str) -> list[BudgetState]:
+        """Return what is left of the budget ``name``, for each subject that has spent.
+
+        A budget of one subject has its state even if that has spent nothing.
+        """
+        for budget in self._budgets:
+            rule = budget.rule
+            if budget.name == name and (rule.subject or rule.scope is Scope.GLOBAL):
+                self._account(rule, rule.subject)
+        return [each for each in self.all_states() if each.budget.name == name]
+
     def all_states(self) -> list[BudgetState]:
         """Return what is left of the budgets of every account there is."""
         return self.states(self._accounts.values())

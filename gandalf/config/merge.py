@@ -22,6 +22,7 @@ from msgspec import inspect
 
 from gandalf.config.document import read
 from gandalf.config.load import load_root
+from gandalf.config.origins import origins
 from gandalf.config.problems import ConfigError, Problem
 from gandalf.config.settings import Config
 from gandalf.domain.managed import ID_FIELD, Kind, ManagedObject
@@ -64,6 +65,8 @@ class Merged(NamedTuple):
     """Objects that the file declares."""
     shadowed: tuple[ManagedObject, ...]
     """Managed objects that the file declares as well; not in force."""
+    origins: Mapping[str, str] = {}
+    """Origin of each value that is not a default, by its path; see ``origins``."""
 
 
 def load_merged(
@@ -93,7 +96,8 @@ def load_merged(
             load_root(path, root, environ)  # raises if the file is at fault
             raise _invalid(error, added) from error
         raise
-    return Merged(config, provisioned, tuple(shadowed))
+    managed_paths = [f"{kind}[{index}]" for kind, index in added]
+    return Merged(config, provisioned, tuple(shadowed), origins(merged, managed_paths))
 
 
 def _invalid(

@@ -18,9 +18,14 @@ class Kind(enum.StrEnum):
 
     PROVIDER = "providers"
     ROUTE = "routes"
+    BUDGET = "budgets"
 
 
-ID_FIELD: dict[Kind, str] = {Kind.PROVIDER: "name", Kind.ROUTE: "model_alias"}
+ID_FIELD: dict[Kind, str] = {
+    Kind.PROVIDER: "name",
+    Kind.ROUTE: "model_alias",
+    Kind.BUDGET: "name",
+}
 """The field of an object that identifies it among those of its kind."""
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 from functools import partial
 
+from gandalf.domain.audit import AuditEntry
 from gandalf.domain.budgets import Raise, Told
+from gandalf.storage import audit
 from gandalf.storage.database import Database
 
 
@@ -19,9 +21,14 @@ class BudgetStore:
         """Return the raises that hold at the Unix time ``now`` or later."""
         return await self._database.read(partial(_raises, now=now))
 
-    async def add_raise(self, one: Raise, now: float) -> None:
-        """Add a raise; one with the same id stays as it is."""
-        await self._database.write(partial(_add_raise, one=one, now=now))
+    async def add_raise(
+        self, one: Raise, now: float, entry: AuditEntry | None = None
+    ) -> None:
+        """Add a raise and its audit entry, together or not at all.
+
+        A raise with the same id stays as it is.
+        """
+        await self._database.write(partial(_add_raise, one=one, now=now, entry=entry))
 
     async def told(self) -> list[Told]:
         """Return the thresholds that were told of."""
@@ -44,7 +51,11 @@ def _raises(connection: sqlite3.Connection, now: int) -> tuple[Raise, ...]:
     return tuple(Raise(*row) for row in rows)
 
 
-def _add_raise(connection: sqlite3.Connection, one: Raise, now: float) -> None:
+def _add_raise(
+    connection: sqlite3.Connection, one: Raise, now: float, entry: AuditEntry | None
+) -> None:
+    if entry is not None:
+        audit.append(connection, entry)
     connection.execute(
         "INSERT INTO budget_raises (id, budget, subject, amount, until, created_at)"
         " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",

@@ -7,7 +7,9 @@ views          from a Quart request to a handler and back
 idempotency    repeated POSTs with the same ``Idempotency-Key``
 openapi        the table as an OpenAPI 3.1 document
 reference      the table as an HTML page and as docs/admin-api.md
-configuration  providers and routes
+configuration  providers, routes and budgets
+budgets        what budgets have left, raises, reservations
+prices         prices of the targets
 probe          test of a provider by a real request
 keys           API keys
 tenants        organisations, teams and users

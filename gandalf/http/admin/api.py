@@ -14,16 +14,19 @@ from gandalf.actors.limiter import RateLimiter
 from gandalf.actors.routes import RouteTable
 from gandalf.config import Config
 from gandalf.domain.audit import AuditEntry
-from gandalf.domain.identity import Identity, Permission
+from gandalf.domain.identity import Permission
 from gandalf.domain.managed import Kind
 from gandalf.domain.tenants import TenantKind
 from gandalf.http.admin import openapi, reference
 from gandalf.http.admin.apply import ApplyEndpoints, Reconciler
 from gandalf.http.admin.audit import AuditTrail, Trail
 from gandalf.http.admin.breakers import BreakerEndpoints
+from gandalf.http.admin.budgets import BudgetEndpoints, Raises
+from gandalf.http.admin.budgets import Keys as KnownKeys
 from gandalf.http.admin.configuration import ConfigObjects, Configuration
 from gandalf.http.admin.keys import Keys, Store
 from gandalf.http.admin.limits import LimitEndpoints
+from gandalf.http.admin.prices import PriceEndpoints
 from gandalf.http.admin.probe import Journal, ProviderTest
 from gandalf.http.admin.records import Records, RequestEndpoints, Search
 from gandalf.http.admin.runtime import Runtime, RuntimeEndpoints
@@ -64,7 +67,9 @@ class Parts:
     trail: Trail
     append_audit: Callable[[AuditEntry], Awaitable[None]]
     runtime: Runtime
-    find_key: Callable[[str], Identity | None]
+    known_keys: KnownKeys
+    raises: Raises
+    load_raises: Callable[[], Awaitable[None]]
     breakers: Breakers
     limiter: RateLimiter
     ledger: Ledger
@@ -102,13 +107,26 @@ def _rows(parts: Parts) -> Iterator[AdminEndpoint]:
             "targets": [{"provider": "openai", "model": "gpt-5-mini"}],
         }
     )
+    yield from BudgetEndpoints(
+        parts.config,
+        parts.current,
+        parts.config_path,
+        parts.ledger,
+        parts.known_keys,
+        parts.raises,
+        parts.load_raises,
+    ).endpoints()
+    yield from PriceEndpoints(parts.routes).endpoints()
     for kind, example in _TENANTS.items():
         yield from TenantEndpoints(kind, parts.tenants, parts.refresh_keys).endpoints(
             example
         )
     yield from Keys(parts.keys, parts.refresh_keys, parts.cut).endpoints()
     yield from LimitEndpoints(
-        parts.find_key, parts.limiter, parts.ledger, parts.routes
+        lambda key_id: parts.known_keys.find(key_id),
+        parts.limiter,
+        parts.ledger,
+        parts.routes,
     ).endpoints()
     yield from ApplyEndpoints(
         parts.state, parts.refresh_keys, parts.config_path
@@ -120,7 +138,10 @@ def _rows(parts: Parts) -> Iterator[AdminEndpoint]:
         parts.breakers, lambda: parts.routes.target_names(), parts.append_audit
     ).endpoints()
     yield from RuntimeEndpoints(
-        parts.runtime, lambda: (parts.current(), parts.version()), parts.append_audit
+        parts.runtime,
+        lambda: (parts.current(), parts.version()),
+        lambda: merged.origins if (merged := parts.config.merged) else {},
+        parts.append_audit,
     ).endpoints()
 
 

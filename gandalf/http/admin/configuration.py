@@ -1,4 +1,4 @@
-"""Providers and routes: what the file declares and what the API made, in one list.
+"""Providers, routes and budgets: those of the file and those that the API made.
 
 A provisioned object is read-only here: 409 names the file. A change of a managed object
 is validated with the whole configuration and is in force when the answer leaves.
@@ -150,7 +150,7 @@ class ConfigObjects:
 
     async def create(self, asked: AdminRequest) -> AdminReply:
         require_operator(asked.identity)
-        spec = spec_of(asked.body)
+        spec = spec_of(asked.body, self._kind)
         name = spec.get(ID_FIELD[self._kind])
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
             raise InvalidRequest(
@@ -169,7 +169,7 @@ class ConfigObjects:
         present = self._managed(name)
         if present is None:
             raise not_found(self._noun, name)
-        spec = spec_of(asked.body)
+        spec = spec_of(asked.body, self._kind)
         if spec.setdefault(ID_FIELD[self._kind], name) != name:
             raise InvalidRequest(
                 f"the {self._noun} {name!r} cannot be renamed",
@@ -192,6 +192,17 @@ class ConfigObjects:
             asked, "delete", name, None, expected=_expected(asked, present)
         )
         return AdminReply()
+
+    def shown(self, name: str) -> dict[str, Any]:
+        """Return the object ``name`` as the API shows it.
+
+        Raises:
+            NotFound: There is none.
+        """
+        found = self._find(name)
+        if found is None:
+            raise not_found(self._noun, name)
+        return self._shown(found)
 
     # The change itself.
 
@@ -308,16 +319,22 @@ class ConfigObjects:
 
 
 # Fields of an answer that are not part of an object, and may be sent back all the same.
-_SHOWN_ONLY = frozenset({"id", "origin", "created_at", "updated_at"})
+_SHOWN_ONLY = {
+    kind: frozenset({"id", "origin", "created_at", "updated_at"})
+    for kind in (Kind.PROVIDER, Kind.ROUTE)
+} | {
+    # Its ``id`` is the subject.
+    Kind.BUDGET: frozenset({"states", "raises", "origin", "created_at", "updated_at"})
+}
 
 
-def spec_of(body: dict[str, Any]) -> dict[str, Any]:
+def spec_of(body: dict[str, Any], kind: Kind) -> dict[str, Any]:
     """Return an object that a client sent in the form of the configuration file.
 
     Raises:
         InvalidRequest: It holds names or text that the file's format cannot have.
     """
-    spec = {k: v for k, v in body.items() if k not in _SHOWN_ONLY}
+    spec = {k: v for k, v in body.items() if k not in _SHOWN_ONLY[kind]}
     for target in spec.get("targets") or ():
         if isinstance(target, dict) and "provider_id" in target:
             target.setdefault("provider", target["provider_id"])

@@ -77,6 +77,8 @@ class Document(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """As in the configuration file."""
     routes: list[dict[str, Any]] | UnsetType = UNSET
     """As in the configuration file."""
+    budgets: list[dict[str, Any]] | UnsetType = UNSET
+    """As in the configuration file."""
     organizations: list[NewTenant] | UnsetType = UNSET
     teams: list[NewTenant] | UnsetType = UNSET
     users: list[NewTenant] | UnsetType = UNSET
@@ -168,7 +170,7 @@ class Planner:
         names_seen: set[str] = set()
         for i, body in enumerate(wanted):
             where = f"{kind}[{i}]"
-            spec = _within(where, partial(spec_of, body))
+            spec = _within(where, partial(spec_of, body, kind))
             name = spec.get(ID_FIELD[kind])
             if not isinstance(name, str) or not name:
                 raise _invalid(f"{where}.{ID_FIELD[kind]}", "is required: text")

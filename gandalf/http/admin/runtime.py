@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -73,6 +73,9 @@ class ConfigView(msgspec.Struct, frozen=True):
     version: int
     config: dict[str, Any]
     """As the file has it, defaults filled in; secrets are fingerprints."""
+    origins: dict[str, str]
+    """By dotted path: ``file:LINE``, ``environment:NAME`` or ``managed``. A value that
+    is not listed is a default."""
 
 
 class RuntimeEndpoints:
@@ -81,6 +84,7 @@ class RuntimeEndpoints:
     Args:
         runtime: The gateway.
         current: Returns the configuration in force and its version.
+        origins: Returns the origin of each value that is not a default.
         append: Appends to the audit trail.
     """
 
@@ -88,10 +92,12 @@ class RuntimeEndpoints:
         self,
         runtime: Runtime,
         current: Callable[[], tuple[Config, int]],
+        origins: Callable[[], Mapping[str, str]],
         append: Callable[[AuditEntry], Awaitable[None]],
     ) -> None:
         self._runtime = runtime
         self._current = current
+        self._origins = origins
         self._append = append
 
     def endpoints(self) -> Iterator[AdminEndpoint]:
@@ -149,7 +155,7 @@ class RuntimeEndpoints:
         yield AdminEndpoint(
             method="GET",
             path="/config",
-            summary="Show the configuration in force.",
+            summary="Show the configuration in force, each value with its origin.",
             handler=self.config,
             permissions=_PROVIDERS,
             reply=ConfigView,
@@ -209,7 +215,8 @@ class RuntimeEndpoints:
     async def config(self, asked: AdminRequest) -> AdminReply:
         require_operator(asked.identity)
         config, version = self._current()
-        return AdminReply(body=ConfigView(version, _builtins(config)))
+        view = ConfigView(version, _builtins(config), dict(self._origins()))
+        return AdminReply(body=view)
 
 
 def _purged_org(asked: AdminRequest, wanted: Purge) -> str | None:

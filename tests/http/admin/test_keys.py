@@ -116,6 +116,9 @@ PERMITTED = {
         "usage.summary",
     },
     "viewer": {
+        "budgets.get",
+        "budgets.list_all",
+        "prices.list_all",
         "requests.get",
         "requests.search",
         "usage.requests",

@@ -128,3 +128,24 @@ async def test_an_organisations_admin_purges_its_own_answers_only(admin):
 
     assert await cached(admin, "member")
     assert not await cached(admin, "acme")
+
+
+# Configuration.
+
+
+async def test_each_value_of_the_configuration_has_its_origin(admin, config_file):
+    text = config_file.read_text() + "auth: {admin_key: '${ADMIN_KEY:-gnd_a_key}'}\n"
+    config_file.write_text(text)
+    await admin.post("/reload")
+    await admin.post("/providers", {"name": "other", "type": "simulated"})
+
+    shown = await body(await admin.get("/config"))
+
+    origins = shown["origins"]
+    assert origins["providers[0].name"] == "file:5"
+    assert origins["auth.admin_key"] == "environment:ADMIN_KEY"
+    assert origins["providers[1]"] == "managed"
+    assert shown["config"]["providers"][1]["name"] == "other"
+    assert shown["config"]["server"]["addr"]
+    assert "server.addr" not in origins
+    assert "gnd_a_key" not in json.dumps(shown)
