@@ -47,6 +47,8 @@ def test_every_endpoint_has_a_command():
     }
     own = {
         "usage.summary",
+        "budgets.list_all",
+        "budgets.raise_limit",
         "keys.list_all",
         "keys.create",
         "keys.revoke",
