@@ -335,7 +335,8 @@ def spec_of(body: dict[str, Any], kind: Kind) -> dict[str, Any]:
         InvalidRequest: It holds names or text that the file's format cannot have.
     """
     spec = {k: v for k, v in body.items() if k not in _SHOWN_ONLY[kind]}
-    for target in spec.get("targets") or ():
+    targets = spec.get("targets")
+    for target in targets if isinstance(targets, list) else ():
         if isinstance(target, dict) and "provider_id" in target:
             target.setdefault("provider", target["provider_id"])
             del target["provider_id"]

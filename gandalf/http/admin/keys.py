@@ -41,6 +41,7 @@ from gandalf.http.admin.table import (
     listed,
 )
 from gandalf.http.admin.values import (
+    MAX_COUNT,
     Labels,
     Names,
     names,
@@ -54,7 +55,7 @@ from gandalf.storage.tenants import NoSuchParent
 _MANAGE = (Permission.MANAGE_ALL_KEYS,)
 _READ = (Permission.MANAGE_ALL_KEYS, Permission.MANAGE_OWN_KEYS)
 
-Count = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 
 
 class Store(Protocol):

@@ -19,6 +19,8 @@ EVERYTHING = Permission(255)
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 100
+MAX_OFFSET = 2**31
+"""More than any list has; the database counts up to 2**63."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,7 @@ class Paging(msgspec.Struct, frozen=True, kw_only=True):
     def bounded(self) -> tuple[int, int]:
         """Return offset and limit within bounds, as the predecessor corrected them."""
         limit = self.limit if 0 < self.limit <= MAX_LIMIT else DEFAULT_LIMIT
-        return max(0, self.offset), limit
+        return min(max(0, self.offset), MAX_OFFSET), limit
 
 
 class PageInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

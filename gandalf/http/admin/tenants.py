@@ -39,10 +39,10 @@ from gandalf.http.admin.table import (
     Paging,
     listed,
 )
-from gandalf.http.admin.values import Labels, Names, names, rfc3339, text
+from gandalf.http.admin.values import MAX_COUNT, Labels, Names, names, rfc3339, text
 from gandalf.storage.tenants import NoSuchParent, TenantExists, TenantInUse
 
-Count = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 TENANT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
 _ALLOWED = (Permission.MANAGE_ORGS, Permission.MANAGE_ALL_KEYS)
 _NOUNS = {

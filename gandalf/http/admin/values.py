@@ -12,6 +12,12 @@ from gandalf.http.admin.problems import FieldError, InvalidRequest
 
 MAX_TEXT = 200
 
+MAX_COUNT = 10**12
+"""The highest limit; the database counts up to 2**63."""
+
+MIN_UNIX, MAX_UNIX = -62_135_596_800, 253_402_300_799
+"""Unix times of the years 1 to 9999, in UTC: others cannot be shown."""
+
 Names = Annotated[list[Annotated[str, Meta(max_length=256)]], Meta(max_length=1000)]
 """A list of names."""
 Labels = Annotated[
@@ -36,7 +42,7 @@ def unix(field: str, at: datetime | None) -> float | None:
     """Return ``at`` as Unix time in seconds.
 
     Raises:
-        InvalidRequest: It has no time zone.
+        InvalidRequest: It has no time zone, or cannot be shown in UTC.
     """
     if at is None:
         return None
@@ -45,6 +51,9 @@ def unix(field: str, at: datetime | None) -> float | None:
             f"invalid {field} format, use RFC3339",
             FieldError(field, "needs a time zone, such as Z"),
         )
+    if not MIN_UNIX <= at.timestamp() <= MAX_UNIX:
+        message = "expected a time in the years 1 to 9999, in UTC"
+        raise InvalidRequest(f"{field}: {message}", FieldError(field, message))
     return at.timestamp()
 
 

@@ -134,7 +134,10 @@ async def test_an_organisations_admin_purges_its_own_answers_only(admin):
 
 
 async def test_each_value_of_the_configuration_has_its_origin(admin, config_file):
-    text = config_file.read_text() + "auth: {admin_key: '${ADMIN_KEY:-gnd_a_key}'}\n"
+    text = (
+        config_file.read_text()
+        + "auth: {admin_key: '${ADMIN_KEY:-gnd_the_key_of_the_administrator}'}\n"
+    )
     config_file.write_text(text)
     await admin.post("/reload")
     await admin.post("/providers", {"name": "other", "type": "simulated"})
@@ -148,4 +151,4 @@ async def test_each_value_of_the_configuration_has_its_origin(admin, config_file
     assert shown["config"]["providers"][1]["name"] == "other"
     assert shown["config"]["server"]["addr"]
     assert "server.addr" not in origins
-    assert "gnd_a_key" not in json.dumps(shown)
+    assert "gnd_the_key_of_the_administrator" not in json.dumps(shown)
