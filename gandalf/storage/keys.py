@@ -243,7 +243,8 @@ def update(connection: sqlite3.Connection, key: StoredKey) -> bool:
     updated = connection.execute(
         "UPDATE api_keys SET name = ?, role = ?, allowed_models = ?, rpm_limit = ?,"
         " tpm_limit = ?, max_concurrent = ?, allowed_providers = ?, tags = ?,"
-        " metadata = ?, expires_at = ?, blocked = ?, revoked = ? WHERE id = ?",
+        " metadata = ?, max_budget_nanousd = ?, expires_at = ?, blocked = ?,"
+        " revoked = ? WHERE id = ?",
         (
             key.name,
             key.role.value,
@@ -254,6 +255,7 @@ def update(connection: sqlite3.Connection, key: StoredKey) -> bool:
             _json(key.allowed_providers),
             _json(key.tags),
             _json(key.metadata),
+            key.max_budget_nanousd,
             key.expires_at,
             key.blocked,
             key.revoked,

@@ -44,7 +44,9 @@ from gandalf.http.admin.values import (
     MAX_COUNT,
     Labels,
     Names,
+    Usd,
     names,
+    nanousd,
     rfc3339,
     text,
     unix,
@@ -100,6 +102,8 @@ class NewKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Tokens per minute; null: the default, 0: unlimited."""
     max_concurrent: Count | None = None
     """Requests in flight; null or 0: unlimited."""
+    max_budget: Usd | None = None
+    """What the key may spend in its lifetime, in USD; null: unlimited."""
     tags: Labels = {}
     metadata: Labels = {}
     expires_at: datetime | None = None
@@ -113,6 +117,7 @@ class KeyChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     allowed_models: list[str] | UnsetType = UNSET
     rpm_limit: Count | UnsetType | None = UNSET
     tpm_limit: Count | UnsetType | None = UNSET
+    max_budget: Usd | UnsetType | None = UNSET
     expires_at: datetime | UnsetType | None = UNSET
     blocked: bool | UnsetType = UNSET
 
@@ -146,6 +151,7 @@ class KeyView(msgspec.Struct, kw_only=True):
     rpm_limit: int | None
     tpm_limit: int | None
     max_concurrent: int | None
+    max_budget: float | None
     tags: dict[str, str]
     metadata: dict[str, str]
     expires_at: str | None
@@ -292,6 +298,7 @@ class Keys:
             rpm_limit=wanted.rpm_limit,
             tpm_limit=wanted.tpm_limit,
             max_concurrent=wanted.max_concurrent,
+            max_budget_nanousd=nanousd("max_budget", wanted.max_budget),
             tags=wanted.tags,
             metadata=wanted.metadata,
             expires_at=unix("expires_at", wanted.expires_at),
@@ -332,6 +339,9 @@ class Keys:
                 fields[name] = names(name, fields[name])
         if "expires_at" in fields:
             fields["expires_at"] = unix("expires_at", fields["expires_at"])
+        if "max_budget" in fields:
+            amount = fields.pop("max_budget")
+            fields["max_budget_nanousd"] = nanousd("max_budget", amount)
         changed = msgspec.structs.replace(key, **fields)
         await self._write(asked, "update", key, changed)
         return AdminReply(body=_view(changed), etag=_etag(changed))
@@ -417,6 +427,9 @@ def plain_key(key: StoredKey) -> dict[str, Any]:
         "rpm_limit": key.rpm_limit,
         "tpm_limit": key.tpm_limit,
         "max_concurrent": key.max_concurrent,
+        "max_budget": None
+        if key.max_budget_nanousd is None
+        else key.max_budget_nanousd / 10**9,
         "tags": key.tags,
         "metadata": key.metadata,
         "expires_at": rfc3339(key.expires_at),

@@ -38,7 +38,7 @@ from gandalf.http.admin.keys import Count, plain_key
 from gandalf.http.admin.problems import Conflict, FieldError, InvalidRequest
 from gandalf.http.admin.scope import OPERATOR_ORG
 from gandalf.http.admin.tenants import TENANT_ID, NewTenant, checked, view_of
-from gandalf.http.admin.values import Labels, Names, names, text, unix
+from gandalf.http.admin.values import Labels, Names, Usd, names, nanousd, text, unix
 
 T = TypeVar("T")
 
@@ -62,6 +62,7 @@ class WantedKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     rpm_limit: Count | None = None
     tpm_limit: Count | None = None
     max_concurrent: Count | None = None
+    max_budget: Usd | None = None
     tags: Labels = {}
     metadata: Labels = {}
     expires_at: datetime | None = None
@@ -298,6 +299,9 @@ class Planner:
             "rpm_limit": wanted.rpm_limit,
             "tpm_limit": wanted.tpm_limit,
             "max_concurrent": wanted.max_concurrent,
+            "max_budget_nanousd": _within(
+                where, lambda: nanousd("max_budget", wanted.max_budget)
+            ),
             "tags": wanted.tags,
             "metadata": wanted.metadata,
             "expires_at": _within(where, lambda: unix("expires_at", wanted.expires_at)),

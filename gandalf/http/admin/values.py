@@ -8,6 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from gandalf.domain.budgets import Unit, parse_amount
 from gandalf.http.admin.problems import FieldError, InvalidRequest
 
 MAX_TEXT = 200
@@ -17,6 +18,9 @@ MAX_COUNT = 10**12
 
 MIN_UNIX, MAX_UNIX = -62_135_596_800, 253_402_300_799
 """Unix times of the years 1 to 9999, in UTC: others cannot be shown."""
+
+Usd = Annotated[float, Meta(ge=0, le=1_000_000)]
+"""An amount of USD, of which a float has every nano-USD."""
 
 Names = Annotated[list[Annotated[str, Meta(max_length=256)]], Meta(max_length=1000)]
 """A list of names."""
@@ -55,6 +59,23 @@ def unix(field: str, at: datetime | None) -> float | None:
         message = "expected a time in the years 1 to 9999, in UTC"
         raise InvalidRequest(f"{field}: {message}", FieldError(field, message))
     return at.timestamp()
+
+
+def nanousd(field: str, amount: float | None) -> int | None:
+    """Return ``amount`` USD in nano-USD, exactly as its decimal digits say.
+
+    Raises:
+        InvalidRequest: It has more than 9 decimals.
+    """
+    if amount is None:
+        return None
+    try:
+        return parse_amount(repr(amount), Unit.USD)
+    except ValueError:
+        message = "expected an amount of USD with up to 9 decimals"
+        raise InvalidRequest(
+            f"{field}: {message}", FieldError(field, message)
+        ) from None
 
 
 def text(field: str, value: str) -> str:
