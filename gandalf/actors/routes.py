@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -23,6 +24,13 @@ from gandalf.pricing.table import PriceTable
 from gandalf.providers.base import Provider, Upstream
 
 log = logging.getLogger("gandalf.routes")
+
+WILDCARD = "*"
+"""End of an alias that stands for all names with the same beginning."""
+MAX_MATCHED = 1000
+"""Names that wildcards are matched with until the next reload. Each has breakers,
+prices and metrics of its own, and clients make the names up."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +58,9 @@ class RouteTable:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
+        self._wildcards = _wildcards(snapshot.routes)
+        self._matched: dict[str, Route] = {}
+        """Routes that wildcards have made, by the alias that was asked for."""
 
     @property
     def current(self) -> Snapshot:
@@ -62,14 +73,44 @@ class RouteTable:
 
     def find(self, alias: str) -> Route | None:
         """Return the route that clients call ``alias``, if there is one."""
-        return self._snapshot.routes.get(alias)
+        route = self._snapshot.routes.get(alias)
+        if not self._wildcards:
+            return route
+        if route is None or alias.endswith(WILDCARD):
+            return self._matched.get(alias) or self._match(alias)
+        return route
+
+    def _match(self, alias: str) -> Route | None:
+        """Return the route of the longest wildcard that ``alias`` matches."""
+        if len(self._matched) >= MAX_MATCHED or not _NAME.fullmatch(alias):
+            return None
+        for prefix, route in self._wildcards:
+            if alias.startswith(prefix):
+                made = self._matched[alias] = self._made(route, alias)
+                return made
+        return None
+
+    def _made(self, route: Route, alias: str) -> Route:
+        prices = self._snapshot.prices
+        targets = tuple(
+            msgspec.structs.replace(target, model=alias)
+            if target.model in (WILDCARD, route.alias)
+            else target
+            for target in route.targets
+        )
+        for target in targets:
+            prices.learn(target)
+        made = msgspec.structs.replace(route, alias=alias, targets=targets)
+        return without_unpriced(made, prices)
 
     def models_for(self, identity: Identity) -> list[str]:
         """Return the aliases that ``identity`` may use, sorted."""
         return sorted(
             alias
             for alias, route in self._snapshot.routes.items()
-            if route.targets and identity.may_use(alias)
+            if route.targets
+            and not alias.endswith(WILDCARD)
+            and identity.may_use(alias)
         )
 
     def describe(self, alias: str) -> Model:
@@ -97,7 +138,23 @@ class RouteTable:
         exchanges under way keep what they hold.
         """
         former, self._snapshot = self._snapshot, snapshot
+        self._wildcards = _wildcards(snapshot.routes)
+        self._matched = {}
         return former
+
+
+def _wildcards(routes: Mapping[str, Route]) -> list[tuple[str, Route]]:
+    """Return the routes whose alias ends in a wildcard, the longest prefix first."""
+    found = [
+        (alias.removesuffix(WILDCARD), route)
+        for alias, route in routes.items()
+        if alias.endswith(WILDCARD)
+    ]
+    return sorted(found, key=_prefix_length, reverse=True)
+
+
+def _prefix_length(wildcard: tuple[str, Route]) -> int:
+    return len(wildcard[0])
 
 
 def targets_of(routes: Mapping[str, Route]) -> Iterator[Target]:
@@ -137,7 +194,10 @@ def without_unpriced(route: Route, prices: PriceTable) -> Route:
     unpriced = tuple(
         target.name
         for target in route.targets
-        if (price := prices.get(target.name)) and price.refuse and not price.known
+        if (price := prices.get(target.name))
+        and price.refuse
+        and not price.known
+        and not target.model.endswith(WILDCARD)
     )
     if not unpriced:
         return route

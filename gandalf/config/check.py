@@ -144,6 +144,8 @@ class Checker:
         for i, target in enumerate(route.targets):
             path = f"{key}.targets[{i}]"
             self._model(f"{path}.model", target.model)
+            if target.model == "*" and not route.model_alias.endswith("*"):
+                self._complain(f"{path}.model", "* needs a model_alias that ends in *")
             if not target.provider:
                 continue
             if target.provider in enabled:

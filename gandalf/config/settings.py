@@ -549,7 +549,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     api_key: Secret | None = None
     """Sent to the upstream; kept in memory only, never stored."""
     models: tuple[str, ...] = ()
-    """Models to serve by their own names, without a route."""
+    """Models to serve by their own names, without a route. ``claude-*`` stands for all
+    names that begin so."""
     priority: Priority = 0
     """Lower is tried first, among providers that list the same model."""
     weight: PositiveCount = 1
@@ -605,7 +606,8 @@ class RouteTarget(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     """Name of a provider."""
     model: str
-    """What that provider calls the model."""
+    """What that provider calls the model. ``*``, behind an alias that ends in ``*``:
+    the name that the client asks for."""
     priority: Priority = 0
     """Lower is tried first."""
     weight: PositiveCount = 1
@@ -616,7 +618,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """A model name for clients, and the targets behind it."""
 
     model_alias: str
-    """What clients put into ``model``; unique."""
+    """What clients put into ``model``; unique. ``claude-*`` stands for all names that
+    begin so and have no route of their own, ``*`` for all names: the default route."""
     strategy: Literal["priority"] = "priority"
     """How targets are ordered: by priority, by weight within one priority."""
     cache_ttl_s: Count = 0

@@ -6,8 +6,8 @@ changed before it is rendered, and the change is reported as an approximation:
 - names of tools that the target refuses become valid names, the same each time; the
   answer's calls get the client's names back;
 - each call gets exactly one result, right after its turn: a missing one is said to be
-  missing, several become one, a late one moves. A result without a call stays where it
-  is: the dialect refuses it, or leaves the judgement to the upstream;
+  missing, several become one, a late one moves. A result without a call, as a history
+  has that was cut at its beginning, becomes the user's text;
 - a turn of the assistant's that calls tools is not the first turn;
 - a system message after the first turn becomes the user's where there is no such thing;
 - a tool's schema is an object with ``properties`` and without alternatives at its root.
@@ -133,7 +133,7 @@ class _Mending:
             self._approximated.add(Feature.TOOLS)
         placed: list[Message] = []
         for number, message in enumerate(messages):
-            rest = tuple(p for p in message.parts if id(p) not in answers.taken)
+            rest = _without_results(message, answers)
             if rest or len(rest) == len(message.parts):
                 placed.append(_with_parts(message, rest))
             if results := answers.of_turn(number):
@@ -227,6 +227,17 @@ def _calls_renamed(message: Message, names: Mapping[str, str]) -> Message:
 # Calls and results.
 
 
+def _without_results(message: Message, answers: _Answers) -> tuple[Part, ...]:
+    """Return the parts without the results that have calls; others become text."""
+    rest: list[Part] = []
+    for part in message.parts:
+        if not isinstance(part, ToolResult):
+            rest.append(part)
+        elif id(part) not in answers.taken:
+            rest += [Text(text=f"Result of the call {part.call_id}:"), *part.parts]
+    return tuple(rest)
+
+
 class _Answers:
     """Matches results with calls, in the order in which both come."""
 
@@ -266,6 +277,7 @@ class _Answers:
             # A second result of one call.
             found, self.changed = self._last[result.call_id], True
         else:
+            self.changed = True
             return
         found.append(result)
         self.taken.add(id(result))

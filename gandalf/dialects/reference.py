@@ -174,7 +174,9 @@ put right; it is reported if it says something that the client did not.
 - Names of tools that the target refuses become valid names; the answer's calls have the
   client's names.
 - A call without a result gets the result "There is no result of this call.", as an
-  error. Several results of one call become one; a late result moves to its call.
+  error. Several results of one call become one; a late result moves to its call. A
+  result without its call, as in a history that was cut at its beginning, becomes the
+  user's text.
 - The schema of a tool gets `properties` where it has none; `anyOf`, `oneOf` and `allOf`
   at its root become one object with all their properties (openai, anthropic, converse).
 - What the system says later becomes the user's where the target, or the vendor's
@@ -194,7 +196,7 @@ put right; it is reported if it says something that the client did not.
 - Neighbours of one role become one turn.
 - What the system says later moves to the top where the model wants it there.
 - A conversation that the assistant begins gets a user's turn `.` in front.
-- A result begins the turn after its call. A result without its call is refused.
+- A result begins the turn after its call.
 - Ids of calls are made of the characters that are allowed, and unique.
 - A model that does not continue an assistant's turn is told "Continue from where you
   left off."
@@ -209,7 +211,7 @@ put right; it is reported if it says something that the client did not.
   first gets a user's turn `.` in front. A result with a `$ref` in it is sent as text.
 - A call that no Gemini made carries the value that Google's documentation has for it,
   where the model wants a signature.
-- A result without its call, and arguments that are no JSON object, are refused.
+- Arguments that are no JSON object are refused.
 
 **ollama**
 - Results come before what the user says with them, with the name of the tool as their

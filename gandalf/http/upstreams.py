@@ -10,6 +10,7 @@ from functools import cache
 import trio
 
 from gandalf.actors.routes import (
+    WILDCARD,
     RouteTable,
     Snapshot,
     build_routes,
@@ -53,7 +54,12 @@ def make_snapshot(
             upstreams[section.name] = make_upstream(provider, section, tls)
     catalogue.equip(providers, config)
     routes = build_routes(config)
-    prices = price_table(config, targets_of(routes), now=time.time())
+    prices = price_table(
+        config,
+        targets_of(routes),
+        now=time.time(),
+        every_model=any(alias.endswith(WILDCARD) for alias in routes),
+    )
     routes = {alias: without_unpriced(r, prices) for alias, r in routes.items()}
     return Snapshot(
         config=config,

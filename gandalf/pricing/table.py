@@ -9,7 +9,7 @@ from gandalf.pricing.price import Price
 
 
 class PriceTable(Mapping[str, Price]):
-    """The price of each target, by the target's name. Immutable.
+    """The price of each target, by the target's name.
 
     Args:
         prices: Of the targets of all routes.
@@ -32,6 +32,11 @@ class PriceTable(Mapping[str, Price]):
 
     def __len__(self) -> int:
         return len(self._prices)
+
+    def learn(self, target: Target) -> None:
+        """Find the price of a target that a wildcard has made."""
+        if target.name not in self._prices and self._resolve is not None:
+            self._prices[target.name] = self._resolve(target)
 
     def of_model(self, provider: str, model: str) -> Price | None:
         """Return the price of a model that an answer of ``provider`` names.

@@ -1,6 +1,12 @@
 import pytest
 
-from gandalf.actors.routes import RouteTable, Snapshot, build_routes, without_unpriced
+from gandalf.actors.routes import (
+    MAX_MATCHED,
+    RouteTable,
+    Snapshot,
+    build_routes,
+    without_unpriced,
+)
 from gandalf.config import Config, Provider, Route, RouteTarget
 from gandalf.domain.identity import Identity
 from gandalf.pricing.price import Price
@@ -192,3 +198,70 @@ def test_a_route_whose_prices_are_known_stays_as_it_is():
 
     assert without_unpriced(route, PriceTable({"a/x": priced})) is route
     assert without_unpriced(route, PriceTable()) is route
+
+
+# Wildcards.
+
+
+def a_wildcard_table(*routes):
+    providers = (Provider(name="openai"),)
+    config = Config(
+        providers=providers,
+        routes=tuple(
+            Route(
+                model_alias=alias,
+                targets=(RouteTarget(provider="openai", model=model),),
+            )
+            for alias, model in routes
+        ),
+    )
+    return RouteTable(
+        Snapshot(
+            config=config,
+            routes=build_routes(config),
+            providers={},
+            upstreams={},
+            version=1,
+        )
+    )
+
+
+def asked(table, alias):
+    route = table.find(alias)
+    return None if route is None else (route.alias, route.targets[0].model)
+
+
+def test_a_wildcard_stands_for_all_names_that_begin_so():
+    table = a_wildcard_table(("claude-*", "*"), ("claude-3", "gpt-4o"))
+
+    assert asked(table, "claude-opus-9") == ("claude-opus-9", "claude-opus-9")
+    assert asked(table, "claude-3") == ("claude-3", "gpt-4o")
+    assert asked(table, "gpt-5") is None
+    assert asked(table, "claude-*") is None
+
+
+def test_the_longest_wildcard_wins_and_the_shortest_is_the_default():
+    table = a_wildcard_table(
+        ("*", "gpt-4o"), ("claude-opus-*", "o3"), ("claude-*", "*")
+    )
+
+    assert asked(table, "claude-opus-9") == ("claude-opus-9", "o3")
+    assert asked(table, "claude-x") == ("claude-x", "claude-x")
+    assert asked(table, "anything") == ("anything", "gpt-4o")
+
+
+def test_names_that_clients_make_up_are_bounded():
+    table = a_wildcard_table(("*", "*"))
+
+    found = [table.find(f"model-{n}") for n in range(MAX_MATCHED + 5)]
+
+    assert None not in found[:MAX_MATCHED]
+    assert found[MAX_MATCHED:] == [None] * 5
+    assert table.find("model-3") is found[3]
+    assert a_wildcard_table(("*", "*")).find("a b\n") is None
+
+
+def test_wildcards_are_not_listed_as_models():
+    table = a_wildcard_table(("claude-*", "*"), ("fast", "gpt-4o"))
+
+    assert table.models_for(Identity(key_id="k")) == ["fast"]

@@ -108,10 +108,11 @@ def test_a_late_result_moves_to_its_call():
     assert made.approximated == {Feature.TOOLS}
 
 
-def test_a_result_without_its_call_stays_for_the_dialect_to_judge():
+def test_a_result_without_its_call_becomes_text():
     made = mended(user("x"), user(result("gone")))
 
-    assert made.conversation.messages[-1] == user(result("gone"))
+    assert made.conversation.messages[-1] == user("Result of the call gone:", "1")
+    assert made.approximated == {Feature.TOOLS}
 
 
 def test_a_turn_of_calls_is_not_the_first():
