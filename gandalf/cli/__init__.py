@@ -4,6 +4,7 @@ parser       the tree of commands; all of argparse is here and in arguments
 arguments    types of arguments, and their error messages
 resources    commands made from the admin API's table of endpoints
 fields       from the type of a body to options, and from options to a body
+meanings     the docstrings of fields, for help
 gateway      where a command goes: a running gateway, or the database itself
 offline      the admin API in this process, where no gateway runs
 keys         API keys

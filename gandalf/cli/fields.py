@@ -24,6 +24,8 @@ _SHORT = {
 }
 """Shorter names of options that many bodies have."""
 
+_SAID_BY_METAVAR = ("text", "number", "whole number", "one of these")
+
 NONE = "none"
 """The text that means null."""
 
@@ -61,13 +63,18 @@ def _bare(kind: inspect.Type) -> tuple[inspect.Type, bool]:
     return (_bare(rest[0])[0] if len(rest) == 1 else inspect.AnyType()), nullable
 
 
-def add_options(parser: argparse.ArgumentParser, fields: list[Field]) -> None:
-    """Add an option for each field."""
+def add_options(
+    parser: argparse.ArgumentParser, fields: list[Field], texts: dict[str, str]
+) -> None:
+    """Add an option for each field; ``texts`` has the meanings of some."""
     for field in fields:
         flags = [field.flag]
         if (short := _SHORT.get(field.name)) is not None:
             flags.append(short)
-        parser.add_argument(*flags, dest=f"field_{field.name}", **_how(field))
+        how = _how(field)
+        if text := texts.get(field.name):
+            how["help"] = _help(text, how["help"])
+        parser.add_argument(*flags, dest=f"field_{field.name}", **how)
         if field.name == "expires_at":
             parser.add_argument(
                 "--expires-in",
@@ -76,6 +83,15 @@ def add_options(parser: argparse.ArgumentParser, fields: list[Field]) -> None:
                 metavar="TIME",
                 help="the same from now on: 12h, 90d",
             )
+
+
+def _help(meaning: str, form: str) -> str:
+    """Return the help of an option: what the field means, and how to write it."""
+    if "null" in meaning:
+        meaning, form = meaning.replace("null", NONE), form.partition(";")[0]
+    for said in _SAID_BY_METAVAR:
+        form = form.removeprefix(said).removeprefix("; ")
+    return (f"{meaning} ({form})" if form else meaning).replace("%", "%%")
 
 
 def _how(field: Field) -> dict[str, Any]:

@@ -70,15 +70,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the arguments of a command line; exit if they are wrong."""
     words = list(argv)
     light = bool(words) and words[0] in _LIGHT
-    parser = build(table=not light)
+    helped = not {"-h", "--help"}.isdisjoint(words)
+    parser = build(table=not light, texts=helped)
     return parser.parse_args(_with_default_action(parser, words))
 
 
-def build(*, table: bool = True) -> Parser:
+def build(*, table: bool = True, texts: bool = True) -> Parser:
     """Return the parser of all commands.
 
     Args:
         table: Whether to make the commands of the admin API's table as well.
+        texts: Whether the help of their options is wanted.
     """
     parser = Parser(
         prog="gandalf",
@@ -97,7 +99,7 @@ def build(*, table: bool = True) -> Parser:
     _declarative(commands)
     _live(commands)
     if table:
-        _resources(commands, groups)
+        _resources(commands, groups, texts=texts)
     return parser
 
 
@@ -476,7 +478,9 @@ def _live(commands: Group[Any]) -> None:
 # Commands of the table.
 
 
-def _resources(commands: Group[Any], groups: dict[str, Group[Any]]) -> None:
+def _resources(
+    commands: Group[Any], groups: dict[str, Group[Any]], *, texts: bool
+) -> None:
     from gandalf.cli import resources
     from gandalf.http.admin.api import described
 
@@ -484,9 +488,8 @@ def _resources(commands: Group[Any], groups: dict[str, Group[Any]]) -> None:
         if list(found.actions) == ["run"]:
             row = found.actions["run"]
             text = resources.example(name, "", row)
-            resources.configure(
-                _reaching(add(commands, name, None, row.summary, text)), row
-            )
+            parser = _reaching(add(commands, name, None, row.summary, text))
+            resources.configure(parser, row, texts=texts)
             continue
         group = groups.get(name)
         if group is None:
@@ -502,7 +505,7 @@ def _resources(commands: Group[Any], groups: dict[str, Group[Any]]) -> None:
                 continue
             text = resources.example(name, action, row)
             parser = _reaching(add(group, action, None, row.summary, text))
-            resources.configure(parser, row)
+            resources.configure(parser, row, texts=texts)
             if (name, action) == ("keys", "create"):
                 parser.set_defaults(run=_later("keys", "create"))
                 if "--max-budget" not in parser._option_string_actions:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gandalf.cli import fields as options
 from gandalf.cli.gateway import api_for
+from gandalf.cli.meanings import meanings
 from gandalf.cli.output import OK, print_fields, print_json, print_objects, say
 from gandalf.http.admin.client import Answer, fill, placeholders
 from gandalf.http.admin.table import AdminEndpoint, Listed
@@ -81,13 +82,22 @@ def _action(row: AdminEndpoint) -> str:
     }[row.method]
 
 
-def configure(parser: argparse.ArgumentParser, row: AdminEndpoint) -> None:
-    """Add the arguments of one endpoint to the parser of its command."""
+def configure(
+    parser: argparse.ArgumentParser, row: AdminEndpoint, *, texts: bool
+) -> None:
+    """Add the arguments of one endpoint to the parser of its command.
+
+    Args:
+        parser: Of the command.
+        row: The endpoint.
+        texts: Whether the help is wanted, which takes reading source files.
+    """
+    meaning = meanings if texts else _no_meanings
     for name in placeholders(row.path):
         parser.add_argument(name, metavar=name.upper())
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     if row.query is not None:
-        options.add_options(parser, options.fields_of(row.query))
+        options.add_options(parser, options.fields_of(row.query), meaning(row.query))
     if row.body is None:
         parser.set_defaults(run=partial(_run, row))
         return
@@ -107,8 +117,12 @@ def configure(parser: argparse.ArgumentParser, row: AdminEndpoint) -> None:
         metavar="PATH=VALUE",
         help="one field, such as targets[0].model=gpt-5-mini",
     )
-    options.add_options(parser, _body_fields(row))
+    options.add_options(parser, _body_fields(row), meaning(row.body))
     parser.set_defaults(run=partial(_run, row))
+
+
+def _no_meanings(_: Any) -> dict[str, str]:  # noqa: ANN401 - any type
+    return {}
 
 
 def options_pair(text: str) -> tuple[str, str]:

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from gandalf.cli import main
+from gandalf.cli import declarative, main
+from gandalf.http.admin.client import HttpApi
 
 KEY = "gnd_the_admin_key_of_these_tests"
 CONFIG = """
@@ -153,6 +154,25 @@ def test_a_dry_run_shows_the_differences_and_changes_nothing(call, document):
     assert changed[0] == 0
     assert "~ teams/research\n    rpm_limit: 9 -> -" in shown
     assert call("teams", "set", "research", "--rpm", "none")[0] == 0
+
+
+def test_an_apply_that_lost_a_race_is_told_and_changes_nothing(
+    call, tmp_path, monkeypatch
+):
+    path = tmp_path / "teams.yaml"
+    path.write_text("teams: [{id: loser}]")
+    api = HttpApi(call("status")[1].split()[1], KEY)
+
+    def other_change(changes):
+        api.call("POST", "/teams", body={"id": "winner"})
+
+    monkeypatch.setattr(declarative, "print_changes", other_change)
+
+    status, _, err = call("apply", "-f", str(path))
+
+    assert status == 3
+    assert "have changed" in err
+    assert call("teams", "get", "loser")[0] == 3
 
 
 def test_status_and_top_show_a_running_gateway(call):
