@@ -140,7 +140,9 @@ class LimitEndpoints:
         if _may_read_usage(identity):
             links["usage"] = f"{PREFIX}/usage"
             links["usage_summary"] = f"{PREFIX}/usage/summary"
-        if identity.may(Permission.MANAGE_OWN_KEYS):
+        # A token of an issuer is no key that could be looked up.
+        known = self._find(identity.key_id) is not None
+        if known and identity.may(Permission.MANAGE_OWN_KEYS):
             links["limits"] = f"{PREFIX}/keys/{identity.key_id}/limits"
         view = SelfView(
             id=identity.key_id,

@@ -2,6 +2,10 @@
 
 import json
 
+from gandalf.domain.identity import Identity
+from gandalf.http.admin.limits import LimitEndpoints
+from gandalf.http.admin.table import AdminRequest
+
 
 async def body(response):
     return json.loads(await response.get_data())
@@ -85,3 +89,23 @@ async def test_a_member_may_follow_its_links(admin):
 
     path = links["limits"].removeprefix("/admin/v1")
     assert (await body(await holder.get(path)))["key_id"] == made["id"]
+
+
+async def test_a_caller_without_a_key_is_led_to_no_page_of_one(gateway):
+    pages = LimitEndpoints(
+        gateway.keys.find, gateway.limiter, gateway.ledger, gateway.routes
+    )
+    request = AdminRequest(
+        identity=Identity(key_id="jwt:issuer:ada"),
+        path={},
+        query=None,
+        body=None,
+        if_match=None,
+        request_id="r",
+        remote="",
+    )
+
+    reply = await pages.myself(request)
+
+    assert "requests" in reply.body.links
+    assert "limits" not in reply.body.links
