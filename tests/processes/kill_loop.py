@@ -146,8 +146,8 @@ class Client(threading.Thread):
 def run(directory: Path, kills: int, seed: int) -> dict[str, int]:
     """Kill ``kills`` times; return what was counted, or raise AssertionError."""
     dice = random.Random(seed)
-    # What some two thirds of the kills will have spent.
-    limit = f"{kills * 0.006:.9f}"
+    # What some half of the kills will have spent.
+    limit = f"{kills * 0.002:.9f}"
     (directory / "gandalf.yaml").write_text(yaml.safe_dump(config(limit)))
     answered: list[str] = []
     refused = 0

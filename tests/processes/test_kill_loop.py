@@ -27,3 +27,5 @@ def test_whenever_the_process_is_killed_no_record_and_no_money_is_lost(
     # Otherwise it has shown nothing.
     assert found["answered"] > 20
     assert found["crashed"] > 20
+    # The budget was exhausted on the way.
+    assert found["refused"] > 0
