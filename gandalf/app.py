@@ -41,6 +41,7 @@ from gandalf.actors.usage_journal import UsageJournal
 from gandalf.actors.usage_keeper import UsageKeeper
 from gandalf.actors.watches import Watches
 from gandalf.config.merge import Merged, load_merged
+from gandalf.config.sealing import master_keys
 from gandalf.core_dumps import forbid_core_dumps
 from gandalf.domain.managed import ManagedObject
 from gandalf.http.connection import Counters
@@ -186,6 +187,7 @@ class _Gateway:
     ) -> None:
         self.settings = settings
         self.path = path
+        self.environ = environ
         self.database = database
         self.key_store = key_store
         self.metrics = metrics = Metrics()
@@ -436,6 +438,7 @@ class _Gateway:
     def admin(self) -> Any:  # noqa: ANN401 - an AdminViews, but to name it loads it
         """Return the admin API."""
         from gandalf.http.admin.api import Parts, endpoints
+        from gandalf.http.admin.secrets import Secrets
         from gandalf.http.admin.views import AdminViews
 
         trail = AuditLog(self.database)
@@ -455,6 +458,7 @@ class _Gateway:
             trail=trail,
             append_audit=trail.append,
             runtime=self,
+            secrets=Secrets(master_keys(self.environ), self.environ),
             known_keys=self.keys,
             raises=self.budget_store,
             load_raises=self.upkeep.load,

@@ -12,6 +12,7 @@ usage        past requests and their costs
 usage_sums   usage summed up, and the check of the sums
 budgets      budgets
 prices       what targets cost
+secrets      secrets sealed in the database
 serve        serve, check and init
 declarative  apply and export
 status       the state of a running gateway

@@ -21,7 +21,7 @@ DEMO_CONFIG = Path("configs/demo.yaml")
 Run = Callable[[argparse.Namespace], int]
 Group = argparse._SubParsersAction
 
-_DEFAULT_ACTIONS = {"usage": "recent", "prices": "show"}
+_DEFAULT_ACTIONS = {"usage": "recent", "prices": "show", "secrets": "check"}
 """Actions of hand-made groups if none is named."""
 _LIGHT = frozenset({"serve", "check", "init", "--version"})
 """Commands for which the table of endpoints is not loaded."""
@@ -96,6 +96,7 @@ def build(*, table: bool = True, texts: bool = True) -> Parser:
         "usage": _usage(commands),
         "budgets": _budgets(commands),
     }
+    _secrets(commands)
     _declarative(commands)
     _live(commands)
     if table:
@@ -392,6 +393,25 @@ def _prices(commands: Group[Any]) -> Group[Any]:
         "--vendors", action="store_true", help="the vendors of the price list instead"
     )
     return actions
+
+
+def _secrets(commands: Group[Any]) -> None:
+    actions = _group(commands, "secrets", "Secrets sealed in the database.", "check")
+    add(
+        actions,
+        "check",
+        _later("secrets", "check"),
+        "Show the sealed secrets, and whether GANDALF_MASTER_KEY opens them.",
+        "gandalf secrets check",
+    )
+    add(
+        actions,
+        "rotate",
+        _later("secrets", "rotate"),
+        "Seal all secrets anew with the first key of GANDALF_MASTER_KEY. A running"
+        " gateway must know that key before.",
+        "gandalf secrets rotate",
+    )
 
 
 def _declarative(commands: Group[Any]) -> None:

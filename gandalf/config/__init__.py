@@ -16,6 +16,7 @@ problems   what is wrong, and where
 load       the way from a path to a ``Config``
 starter    a configuration made from the provider keys in the environment
 plain      YAML as plain values, for the command line
+sealing    secrets of managed objects, encrypted for the database
 merge      managed objects put into the file's configuration; origins of values
 schema     the format of the file as JSON Schema, for editors
 reference  docs/configuration.md, made from ``settings``

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import enum
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -26,6 +27,16 @@ from gandalf.config.document import (
 )
 from gandalf.config.problems import Place, Problems
 from gandalf.domain.secret import Secret
+
+FILE_TAG = "!file"
+"""Marks the path of a file that holds a secret.
+
+A tag rather than a prefix of the text: it exists in the syntax of the configuration
+file only, so that no text that the admin API is sent can have a file read.
+"""
+
+MAX_SECRET_FILE = 65_536
+"""Characters of a secret in a file. A device file would go on for ever."""
 
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -70,9 +81,11 @@ class Converter:
 
     def _value(self, node: yaml.Node, kind: inspect.Type, key: str) -> Any:  # noqa: ANN401
         self._places[key] = place_of(node)
+        kind, may_be_none = scalars.optional(kind)
+        if node.tag == FILE_TAG and scalars.is_secret(kind):
+            return self._secret_file(node, key)
         if has_odd_tag(node):
             return self._wrong(node, key, f"the YAML tag {node.tag!r} has no use here")
-        kind, may_be_none = scalars.optional(kind)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, kind, key, may_be_none=may_be_none)
         if isinstance(kind, inspect.StructType) and isinstance(node, yaml.MappingNode):
@@ -102,6 +115,27 @@ class Converter:
         except ValueError:
             near = _nearest(text.shown.strip("'"), scalars.choices(kind))
             return self._unlike(node, kind, key, text.shown + near)
+
+    def _secret_file(self, node: yaml.Node, key: str) -> Any:  # noqa: ANN401
+        """Return the content of the file that ``node`` names, as a secret."""
+        if not isinstance(node, yaml.ScalarNode):
+            return self._wrong(
+                node, key, f"expected the path of a file: {FILE_TAG} PATH"
+            )
+        try:
+            path = Path(expand(node, self._environ).value)
+            with path.open(encoding="utf-8") as file:
+                text = file.read(MAX_SECRET_FILE + 1).rstrip("\r\n")
+        except BadReference as error:
+            return self._wrong(node, key, str(error))
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            return self._wrong(node, key, f"the file cannot be read: {reason}")
+        if not text or len(text) > MAX_SECRET_FILE:
+            found = "is empty" if not text else f"has over {MAX_SECRET_FILE} characters"
+            return self._wrong(node, key, f"the file {found}")
+        self._shown[key] = "the content of a file"
+        return Secret(text)
 
     def _list(self, node: yaml.SequenceNode, kind: inspect.Type, key: str) -> Any:  # noqa: ANN401
         values = []

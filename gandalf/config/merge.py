@@ -24,6 +24,14 @@ from gandalf.config.document import read
 from gandalf.config.load import load_root
 from gandalf.config.origins import origins
 from gandalf.config.problems import ConfigError, Problem
+from gandalf.config.sealing import (
+    CannotOpen,
+    MasterKeys,
+    Place,
+    is_sealed,
+    master_keys,
+    secret_fields,
+)
 from gandalf.config.settings import Config
 from gandalf.domain.managed import ID_FIELD, Kind, ManagedObject
 from gandalf.domain.secret import Secret
@@ -75,20 +83,25 @@ def load_merged(
     """Return the file at ``path`` with the ``managed`` objects put in, checked.
 
     Raises:
-        ConfigError: The file alone has problems.
+        ConfigError: The file alone has problems, or a sealed secret cannot be opened.
         ManagedInvalid: The file is valid alone, but not with the managed objects.
     """
     root = read(path, environ)
+    keys = master_keys(environ)
     provisioned = frozenset(_declared(root))
     shadowed: list[ManagedObject] = []
     added: dict[tuple[str, int], ManagedObject] = {}
+    sealed: list[Problem] = []
     merged = _copy(root)
     for thing in managed:
         if (thing.kind, thing.name) in provisioned:
             shadowed.append(thing)
         else:
-            index = _append(merged, thing.kind, _node(thing.spec, thing.kind))
+            spec = _opened(thing, keys, sealed)
+            index = _append(merged, thing.kind, _node(spec, thing.kind))
             added[thing.kind, index] = thing
+    if sealed:
+        raise ConfigError(sealed)
     try:
         config = load_root(path, merged, environ)
     except ConfigError as error:
@@ -167,6 +180,31 @@ def _append(root: yaml.MappingNode, kind: Kind, item: yaml.Node) -> int:
 
 
 # A specification as a node.
+
+
+def _opened(
+    thing: ManagedObject, keys: MasterKeys, problems: list[Problem]
+) -> dict[str, Any]:
+    """Return the specification with its sealed secrets opened, in memory only.
+
+    One that cannot be opened goes to ``problems``: without it the gateway would call
+    its provider without credentials, or not at all, and not say why.
+    """
+    names = SECRET_FIELDS[thing.kind]
+    if not any(is_sealed(field.value) for field in secret_fields(thing.spec, names)):
+        return thing.spec
+    spec: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(thing.spec))
+    for field in list(secret_fields(spec, names)):
+        if not is_sealed(field.value):
+            continue
+        place = Place(thing.kind, thing.name, field.path)
+        try:
+            secret = keys.open(field.value, place)
+        except CannotOpen as error:
+            problems.append(Problem("database", None, str(place), str(error)))
+        else:
+            field.put(secret.replace("$", "$$"))  # it refers to nothing
+    return spec
 
 
 def _node(spec: dict[str, Any], kind: Kind) -> yaml.Node:

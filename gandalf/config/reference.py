@@ -43,6 +43,8 @@ seconds. What is left empty has its default; only `null` means none, where the t
 allows it. Keys that do not exist, or that are given twice, are errors.
 
 **Secrets** are never shown, logged or stored; errors name the key and the place only.
+`!file PATH` in the place of a secret is the content of a file, without line breaks at
+its end (`api_key: !file /run/secrets/openai`); it is read with the configuration.
 """
 
 

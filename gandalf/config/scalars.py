@@ -128,6 +128,11 @@ def optional(kind: inspect.Type) -> tuple[inspect.Type, bool]:
     return kind, False
 
 
+def is_secret(kind: inspect.Type) -> bool:
+    """Whether a setting of type ``kind`` is a secret."""
+    return isinstance(kind, inspect.CustomType) and kind.cls is Secret
+
+
 def bare(kind: inspect.Type) -> tuple[inspect.Type, str]:
     """Return ``kind`` without its metadata, and the unit that these name."""
     if isinstance(kind, inspect.Metadata):

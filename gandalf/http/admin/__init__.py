@@ -14,6 +14,7 @@ probe          test of a provider by a real request
 keys           API keys
 tenants        organisations, teams and users
 apply          a document of all managed objects: export it, apply it
+secrets        secrets in objects: sealed, kept, never shown
 plan           from a document and the present state to a change
 client         a client of this API, for the command line
 values         values that several endpoints take or show

@@ -30,6 +30,7 @@ from gandalf.http.admin.prices import PriceEndpoints
 from gandalf.http.admin.probe import Journal, ProviderTest
 from gandalf.http.admin.records import Records, RequestEndpoints, Search
 from gandalf.http.admin.runtime import Runtime, RuntimeEndpoints
+from gandalf.http.admin.secrets import Secrets
 from gandalf.http.admin.table import AdminEndpoint, AdminReply, AdminRequest
 from gandalf.http.admin.tenants import Store as TenantStore
 from gandalf.http.admin.tenants import TenantEndpoints
@@ -75,6 +76,7 @@ class Parts:
     ledger: Ledger
     journal: Journal
     routes: RouteTable
+    secrets: Secrets
 
 
 def endpoints(parts: Parts) -> tuple[AdminEndpoint, ...]:
@@ -92,7 +94,13 @@ def described() -> tuple[AdminEndpoint, ...]:
 def _rows(parts: Parts) -> Iterator[AdminEndpoint]:
     def objects(kind: Kind, noun: str, permission: Permission) -> ConfigObjects:
         return ConfigObjects(
-            kind, noun, permission, parts.config, parts.current, parts.config_path
+            kind,
+            noun,
+            permission,
+            parts.config,
+            parts.current,
+            parts.config_path,
+            parts.secrets,
         )
 
     yield from objects(
@@ -111,6 +119,7 @@ def _rows(parts: Parts) -> Iterator[AdminEndpoint]:
         parts.config,
         parts.current,
         parts.config_path,
+        parts.secrets,
         parts.ledger,
         parts.known_keys,
         parts.raises,
@@ -129,7 +138,7 @@ def _rows(parts: Parts) -> Iterator[AdminEndpoint]:
         parts.routes,
     ).endpoints()
     yield from ApplyEndpoints(
-        parts.state, parts.refresh_keys, parts.config_path
+        parts.state, parts.refresh_keys, parts.config_path, parts.secrets
     ).endpoints()
     yield from RequestEndpoints(parts.records, parts.search).endpoints()
     yield from UsageEndpoints(parts.usage).endpoints()

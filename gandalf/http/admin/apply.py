@@ -35,6 +35,7 @@ from gandalf.http.admin.problems import (
     PreconditionFailed,
 )
 from gandalf.http.admin.scope import require_operator
+from gandalf.http.admin.secrets import Secrets
 from gandalf.http.admin.table import AdminEndpoint, AdminReply, AdminRequest
 from gandalf.storage.reconcile import Plan
 from gandalf.storage.tenants import NoSuchParent, TenantExists, TenantInUse
@@ -98,11 +99,17 @@ class ApplyEndpoints:
         state: The managed state.
         refresh: Returns once a change is in force.
         path: The configuration file, for messages.
+        secrets: Seals secrets and hides them.
     """
 
     def __init__(
-        self, state: Reconciler, refresh: Callable[[], Awaitable[None]], path: str
+        self,
+        state: Reconciler,
+        refresh: Callable[[], Awaitable[None]],
+        path: str,
+        secrets: Secrets,
     ) -> None:
+        self._secrets = secrets
         self._state = state
         self._refresh = refresh
         self._path = path
@@ -148,9 +155,10 @@ class ApplyEndpoints:
     async def export(self, asked: AdminRequest) -> AdminReply:
         require_operator(asked.identity)
         provisioned, key_hashes = self._provisioned(), asked.query.key_hashes
+        secrets = self._secrets
 
         def written(state: ManagedState) -> tuple[bytes, str]:
-            document = document_of(state, provisioned, key_hashes=key_hashes)
+            document = document_of(state, provisioned, secrets, key_hashes=key_hashes)
             return msgspec.json.encode(document), version_of(state)
 
         body, etag = await self._state.look(written)
@@ -164,6 +172,7 @@ class ApplyEndpoints:
             prune=asked.query.prune,
             provisioned=self._provisioned(),
             path=self._path,
+            secrets=self._secrets,
             own_key=asked.identity.key_id,
         )
         run = _Run(asked, planner)

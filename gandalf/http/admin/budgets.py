@@ -28,6 +28,7 @@ from gandalf.http.admin.audit import entry_of
 from gandalf.http.admin.configuration import ConfigObjects, Configuration
 from gandalf.http.admin.problems import FieldError, InvalidRequest
 from gandalf.http.admin.scope import is_operator, not_found, require_operator, sees
+from gandalf.http.admin.secrets import Secrets
 from gandalf.http.admin.table import (
     AdminEndpoint,
     AdminReply,
@@ -112,6 +113,7 @@ class BudgetEndpoints:
         config: Owner of the configuration in force.
         current: Returns the configuration in force.
         path: The file that declares provisioned objects, for messages.
+        secrets: Seals secrets and hides them.
         ledger: Owner of the accounts.
         keys: Tells whose a subject is.
         raises: The temporary raises.
@@ -123,13 +125,14 @@ class BudgetEndpoints:
         config: Configuration,
         current: Callable[[], Config],
         path: str,
+        secrets: Secrets,
         ledger: Ledger,
         keys: Keys,
         raises: Raises,
         load_raises: Callable[[], Awaitable[None]],
     ) -> None:
         self._objects = ConfigObjects(
-            Kind.BUDGET, "budget", _MANAGE[0], config, current, path
+            Kind.BUDGET, "budget", _MANAGE[0], config, current, path, secrets
         )
         self._current = current
         self._ledger = ledger

@@ -6,8 +6,6 @@ is validated with the whole configuration and is in force when the answer leaves
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -15,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from gandalf.config import Config, ConfigError
-from gandalf.config.merge import SECRET_FIELDS, ManagedInvalid, Merged
+from gandalf.config.merge import ManagedInvalid, Merged
 from gandalf.domain.audit import AuditEntry
 from gandalf.domain.identity import Permission
 from gandalf.domain.managed import ID_FIELD, Kind, ManagedObject, Origin
@@ -28,6 +26,7 @@ from gandalf.http.admin.problems import (
     PreconditionFailed,
 )
 from gandalf.http.admin.scope import not_found, require_operator
+from gandalf.http.admin.secrets import Secrets, fingerprint
 from gandalf.http.admin.table import (
     AdminEndpoint,
     AdminReply,
@@ -65,6 +64,7 @@ class ConfigObjects:
         config: Owner of the configuration in force.
         current: Returns the configuration in force.
         path: The file that declares provisioned objects, for messages.
+        secrets: Seals secrets and hides them.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class ConfigObjects:
         config: Configuration,
         current: Callable[[], Config],
         path: str,
+        secrets: Secrets,
     ) -> None:
         self._kind = kind
         self._noun = noun
@@ -82,6 +83,7 @@ class ConfigObjects:
         self._config = config
         self._current = current
         self._path = path
+        self._secrets = secrets
 
     def endpoints(self, example: dict[str, Any]) -> Iterator[AdminEndpoint]:
         """Yield the rows of the table."""
@@ -108,7 +110,8 @@ class ConfigObjects:
             example=example,
             description=(
                 "The fields are those of the configuration file. A secret is a "
-                "reference to an environment variable (`${NAME}`)."
+                "reference to an environment variable (`${NAME}`), or the secret itself"
+                " if the gateway has a master key, which seals it."
             ),
         )
         yield AdminEndpoint(
@@ -175,7 +178,6 @@ class ConfigObjects:
                 f"the {self._noun} {name!r} cannot be renamed",
                 FieldError(ID_FIELD[self._kind], f"expected {name!r}"),
             )
-        keep_secrets(spec, present.spec, SECRET_FIELDS[self._kind])
         await self._change(
             asked, "replace", name, spec, expected=_expected(asked, present)
         )
@@ -215,16 +217,17 @@ class ConfigObjects:
         *,
         expected: int | None,
     ) -> None:
-        present = self._managed(name)
-        secret = SECRET_FIELDS[self._kind]
+        present, kind = self._managed(name), self._kind
+        former = None if present is None else present.spec
         if spec is not None:
-            refuse_literal_secrets(spec, secret)
+            self._secrets.store(spec, former, kind, name)
+        hidden = self._secrets.hidden
         entry = entry_of(
             asked,
             f"{self._kind}.{action}",
             f"{self._kind}/{name}",
-            before=None if present is None else without_secrets(present.spec, secret),
-            after=None if spec is None else without_secrets(spec, secret),
+            before=None if former is None else hidden(former, kind, name),
+            after=None if spec is None else hidden(spec, kind, name),
         )
         edit = Edit(kind=self._kind, name=name, spec=spec, expected_version=expected)
         try:
@@ -334,7 +337,9 @@ def spec_of(body: dict[str, Any], kind: Kind) -> dict[str, Any]:
     Raises:
         InvalidRequest: It holds names or text that the file's format cannot have.
     """
-    spec = {k: v for k, v in body.items() if k not in _SHOWN_ONLY[kind]}
+    # A copy to the last level: secrets in it are replaced by sealed ones.
+    copied: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(body))
+    spec = {k: v for k, v in copied.items() if k not in _SHOWN_ONLY[kind]}
     targets = spec.get("targets")
     for target in targets if isinstance(targets, list) else ():
         if isinstance(target, dict) and "provider_id" in target:
@@ -352,11 +357,6 @@ def _expected(asked: AdminRequest, present: ManagedObject) -> int | None:
     return present.version
 
 
-def fingerprint(secret: str) -> str:
-    """Return what stands for a secret wherever it could be seen."""
-    return f"sha256:{hashlib.sha256(secret.encode()).hexdigest()[:12]}"
-
-
 def _builtins(item: msgspec.Struct) -> dict[str, Any]:
     def hide(value: object) -> str:
         if isinstance(value, Secret):
@@ -365,57 +365,6 @@ def _builtins(item: msgspec.Struct) -> dict[str, Any]:
 
     shown: dict[str, Any] = msgspec.to_builtins(item, enc_hook=hide)
     return shown
-
-
-# One variable and no default, which would be a literal secret. The gateway's own
-# variables hold its administrator's key: no provider is ever sent that.
-_REFERENCE = re.compile(r"\$\{(?!GANDALF_)[A-Za-z_][A-Za-z0-9_]*\}")
-
-
-def _is_reference(text: str) -> bool:
-    return _REFERENCE.fullmatch(text) is not None
-
-
-def _secrets(spec: Any, names: frozenset[str]) -> Iterator[tuple[dict[str, Any], str]]:  # noqa: ANN401 - any JSON
-    """Yield each object and name where a secret stands in ``spec``."""
-    if isinstance(spec, list):
-        for item in spec:
-            yield from _secrets(item, names)
-    elif isinstance(spec, dict):
-        for name, value in spec.items():
-            if name in names and isinstance(value, str) and value:
-                yield spec, name
-            else:
-                yield from _secrets(value, names)
-
-
-def without_secrets(spec: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    """Return a copy of ``spec`` with fingerprints in the place of literal secrets."""
-    copy: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(spec))
-    for place, name in _secrets(copy, names):
-        if not _is_reference(place[name]):
-            place[name] = fingerprint(place[name])
-    return copy
-
-
-def keep_secrets(
-    spec: dict[str, Any], former: dict[str, Any], names: frozenset[str]
-) -> None:
-    """Put the former secret where ``spec`` has its fingerprint."""
-    known = {fingerprint(p[name]): p[name] for p, name in _secrets(former, names)}
-    for place, name in list(_secrets(spec, names)):
-        place[name] = known.get(place[name], place[name])
-
-
-def refuse_literal_secrets(spec: dict[str, Any], names: frozenset[str]) -> None:
-    """Raise InvalidRequest if a secret is anything but a reference to a variable."""
-    for place, name in _secrets(spec, names):
-        if not _is_reference(place[name]):
-            raise InvalidRequest(
-                f"{name}: expected a reference such as ${{OPENAI_API_KEY}}: a secret"
-                " is not stored in clear text",
-                FieldError(name, "expected a reference to the environment: ${NAME}"),
-            )
 
 
 def _refuse_unwritable(spec: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from gandalf.config.merge import SECRET_FIELDS
+from gandalf.config.sealing import MasterKeys
 from gandalf.domain.identity import Role
 from gandalf.domain.ids import new_id
 from gandalf.domain.keys import StoredKey, hash_key, new_key, shown_prefix
@@ -29,14 +29,12 @@ from gandalf.domain.secret import Secret
 from gandalf.domain.state import ManagedState
 from gandalf.domain.tenants import Tenant, TenantKind
 from gandalf.http.admin.configuration import (
-    keep_secrets,
-    refuse_literal_secrets,
     spec_of,
-    without_secrets,
 )
 from gandalf.http.admin.keys import Count, plain_key
 from gandalf.http.admin.problems import Conflict, FieldError, InvalidRequest
 from gandalf.http.admin.scope import OPERATOR_ORG
+from gandalf.http.admin.secrets import Secrets
 from gandalf.http.admin.tenants import TENANT_ID, NewTenant, checked, view_of
 from gandalf.http.admin.values import Labels, Names, Usd, names, nanousd, text, unix
 
@@ -122,6 +120,7 @@ class Planner:
         prune: Whether to delete objects that the document does not name.
         provisioned: Objects of the configuration file, which are not changed here.
         path: That file, for messages.
+        secrets: Seals secrets and hides them.
         own_key: Id of the key that asks for the change.
     """
 
@@ -132,12 +131,14 @@ class Planner:
         prune: bool,
         provisioned: Collection[tuple[Kind, str]],
         path: str,
+        secrets: Secrets,
         own_key: str,
     ) -> None:
         self._document = document
         self._prune = prune
         self._provisioned = provisioned
         self._path = path
+        self._secrets = secrets
         self._own_key = own_key
         self._hashes: set[str] = set()
         self.made: list[tuple[StoredKey, Secret]] = []
@@ -162,7 +163,7 @@ class Planner:
         wanted = getattr(self._document, kind, UNSET)
         if wanted is UNSET:
             return
-        secret = SECRET_FIELDS[kind]
+        hidden = self._secrets.hidden
         present = {
             thing.name: thing.spec
             for thing in state.objects
@@ -178,18 +179,17 @@ class Planner:
             _once(names_seen, name, f"{where}.{ID_FIELD[kind]}")
             self._refuse_provisioned(kind, name)
             former = present.get(name)
-            keep_secrets(spec, former or {}, secret)
-            _within(where, partial(refuse_literal_secrets, spec, secret))
+            _within(where, partial(self._secrets.store, spec, former, kind, name))
             yield from _planned(
                 kind,
                 name,
                 spec,
-                None if former is None else without_secrets(former, secret),
-                without_secrets(spec, secret),
+                None if former is None else hidden(former, kind, name),
+                hidden(spec, kind, name),
             )
         if self._prune:
             for name in sorted(present.keys() - names_seen):
-                before = without_secrets(present[name], secret)
+                before = hidden(present[name], kind, name)
                 yield from _planned(kind, name, None, before, None)
 
     def _refuse_provisioned(self, kind: Kind, name: str) -> None:
@@ -350,6 +350,7 @@ class Planner:
 def document_of(
     state: ManagedState,
     provisioned: Collection[tuple[Kind, str]],
+    secrets: Secrets,
     *,
     key_hashes: bool,
 ) -> dict[str, list[dict[str, Any]]]:
@@ -357,7 +358,7 @@ def document_of(
     sections: dict[str, list[dict[str, Any]]] = {}
     for kind in Kind:
         sections[kind] = [
-            without_secrets(thing.spec, SECRET_FIELDS[kind])
+            secrets.hidden(thing.spec, kind, thing.name)
             for thing in state.objects
             if thing.kind is kind and (kind, thing.name) not in provisioned
         ]
@@ -380,7 +381,8 @@ _KEY_FIELDS = frozenset(WantedKey.__struct_fields__)
 
 def version_of(state: ManagedState) -> str:
     """Return the entity tag of the whole state."""
-    content = document_of(state, (), key_hashes=True)
+    sealed = Secrets(MasterKeys({}), {})  # nothing needs to be opened for a hash
+    content = document_of(state, (), sealed, key_hashes=True)
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:16]
 
 

@@ -13,9 +13,9 @@ from gandalf.domain.errors import GatewayError, PermissionDenied
 from gandalf.domain.identity import Permission
 from gandalf.domain.secret import Secret
 from gandalf.http.admin.audit import entry_of
-from gandalf.http.admin.configuration import fingerprint
 from gandalf.http.admin.problems import Conflict
 from gandalf.http.admin.scope import is_operator, require_operator
+from gandalf.http.admin.secrets import fingerprint
 from gandalf.http.admin.table import AdminEndpoint, AdminReply, AdminRequest
 
 _PROVIDERS = (Permission.MANAGE_PROVIDERS,)
