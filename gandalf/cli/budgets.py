@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
-from gandalf.cli.gateway import with_database
-from gandalf.cli.output import MISUSED, OK, fail, print_table
+from gandalf.cli.gateway import running, with_database
+from gandalf.cli.output import (
+    MISUSED,
+    OK,
+    fail,
+    print_fields,
+    print_objects,
+    print_table,
+)
 
 if TYPE_CHECKING:
+    from gandalf.http.admin.client import Api
     from gandalf.storage.database import Database
 
 _WEEKDAYS = (
@@ -26,6 +34,8 @@ _WEEKDAYS = (
 
 def more(args: argparse.Namespace) -> int:
     """Raise a budget for a time."""
+    if (api := running(args)) is not None:
+        return _raise_running(api, args)
     import time
 
     from gandalf.config import ConfigError, budgets_of, load
@@ -60,6 +70,23 @@ def more(args: argparse.Namespace) -> int:
     return with_database(args, add, new=True)
 
 
+def _raise_running(api: Api, args: argparse.Namespace) -> int:
+    from gandalf.http.admin.client import fill
+
+    try:
+        until = datetime.fromtimestamp(_end_of(args.until, UTC), UTC)
+    except ValueError as error:
+        return fail(str(error), MISUSED)
+    body = {
+        "amount": args.amount.removeprefix("+"),
+        "subject": args.id,
+        "until": until.isoformat(),
+    }
+    path = fill("/budgets/{name}/raise", {"name": args.budget})
+    print_fields(api.call("POST", path, body=body).data)
+    return OK
+
+
 def _end_of(text: str, zone: tzinfo) -> int:
     """Return the Unix time that a raise until ``text`` ends at.
 
@@ -84,6 +111,9 @@ def _end_of(text: str, zone: tzinfo) -> int:
 
 def list_all(args: argparse.Namespace) -> int:
     """Show what budgets have spent so far."""
+    if (api := running(args)) is not None:
+        print_objects(api.call("GET", "/budgets", query={"limit": 100}).data["data"])
+        return OK
     import time
 
     from gandalf.config import ConfigError, budgets_of, load

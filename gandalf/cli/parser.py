@@ -350,7 +350,7 @@ def _usage(commands: Group[Any]) -> Group[Any]:
 
 def _budgets(commands: Group[Any]) -> Group[Any]:
     actions = _group(commands, "budgets", "Spend limits.", "list")
-    add(
+    listed = add(
         actions,
         "list",
         _later("budgets", "list_all"),
@@ -375,6 +375,8 @@ def _budgets(commands: Group[Any]) -> Group[Any]:
     more.add_argument(
         "--id", default="", help="the key, user, team, ... (default: each of them)"
     )
+    for parser in (listed, more):
+        _reaching(parser)
     return actions
 
 

@@ -24,8 +24,13 @@ Commands about objects go to a running gateway if there is one: the one of `--ur
 They call it with the key in `GANDALF_ADMIN_KEY`, and its changes are in force on the
 next request. Where no gateway runs, or no key is set, they work on the database that
 the configuration file names; a gateway on the same database notices such a change
+<<<<<<< HEAD
 within a second. `prices`, `budgets`, `secrets` and `usage rerate`, `rebuild` and
 `audit` always work on the configuration file and the database.
+=======
+within a second. `prices show` and `usage rerate`, `rebuild` and `audit` always
+work on the configuration file and the database.
+>>>>>>> 75c4d52 (cli: list and raise budgets through a running gateway)
 
 The configuration file is `--config FILE`, by default `configs/gandalf.yaml`. Without
 one there, `gandalf serve` starts from the provider keys in the environment
@@ -37,7 +42,7 @@ stderr: the reason, then each invalid field.
 
 ## Objects in files
 
-`gandalf apply -f FILE` takes a document with sections `providers`, `routes`,
+`gandalf apply -f FILE` takes a document with sections `providers`, `routes`, `budgets`,
 `organizations`, `teams`, `users` and `keys`, each a list. It shows the differences and
 then makes all of them in one transaction, or none. If another change came in between,
 nothing is changed and the exit code is 3: run it again. Objects that the configuration

@@ -185,6 +185,20 @@ def test_status_and_top_show_a_running_gateway(call):
     assert "TARGET" in screen
 
 
+def test_a_budget_is_made_raised_and_listed(call):
+    made = call(
+        *("budgets", "create", "--set", "name=all", "--set", "scope=global"),
+        *("--set", "limit=100", "--set", "unit=requests"),
+    )
+    raised = call("budgets", "raise", "all", "+20", "--until", "friday")
+    listed = call("budgets")
+
+    assert (made[0], raised[0], listed[0]) == (0, 0, 0)
+    assert re.search(r"^amount +20$", raised[1], re.MULTILINE)
+    assert re.search(r"^all ", listed[1], re.MULTILINE)
+    assert call("budgets", "raise", "all", "1", "--until", "someday")[0] == 2
+
+
 def test_usage_of_a_remote_gateway_is_listed_and_summed_up(call):
     listed = call("usage", "--limit", "3", "--json")
     sums = call("usage", "summary", "--by", "model", "--tz", "Asia/Tokyo")

@@ -11,6 +11,9 @@ ROUTE = {"model_alias": "slow", "targets": [{"provider": "other", "model": "m-2"
 DOCUMENT = {
     "providers": [PROVIDER],
     "routes": [ROUTE],
+    "budgets": [
+        {"name": "month", "scope": "organization", "limit": "1000", "unit": "requests"}
+    ],
     "organizations": [{"id": "acme", "name": "Acme", "tpm_limit": 1000}],
     "teams": [{"id": "research", "org_id": "acme", "rpm_limit": 5}],
     "users": [{"id": "ada", "org_id": "acme", "team_id": "research"}],
@@ -32,9 +35,10 @@ async def test_a_document_makes_everything_at_once_and_shows_new_keys_once(admin
 
     applied = await body(response)
     assert response.status_code == 200
-    assert [(c["action"], c["kind"], c["id"]) for c in applied["changes"][:5]] == [
+    assert [(c["action"], c["kind"], c["id"]) for c in applied["changes"][:6]] == [
         ("create", "providers", "other"),
         ("create", "routes", "slow"),
+        ("create", "budgets", "month"),
         ("create", "organizations", "acme"),
         ("create", "teams", "research"),
         ("create", "users", "ada"),
@@ -76,7 +80,7 @@ async def test_a_dry_run_shows_the_changes_and_makes_none(admin):
     shown = await body(await admin.post("/apply?dry_run=true", DOCUMENT))
 
     assert shown["applied"] is False
-    assert len(shown["changes"]) == 6
+    assert len(shown["changes"]) == 7
     assert shown["made_keys"] == []
     assert await export(admin) == before
 
