@@ -18,6 +18,7 @@ from gandalf.dialects.conversation import (
     Failed,
     Finish,
     Finished,
+    Media,
     Refusal,
     RefusalDelta,
     Started,
@@ -826,3 +827,14 @@ def test_events_of_whatever_shape_never_break_their_parser(field, value, kind):
     said = json.dumps({"type": kind, "index": 0, field: value}).encode()
 
     parse(b"event: x\ndata: %b\n\n" % said)
+
+
+def test_an_image_in_an_answer_is_shown_as_markdown():
+    image = Media(kind="image", media_type="image/png", data="AAAA")
+    choice = Choice(parts=(Text(text="here"), image), finish=Finish.STOP)
+    call = anthropic.read_call("chat", b'{"model":"m","max_tokens":1,"messages":[]}')
+
+    body = anthropic.render_answer(Completion(choices=(choice,)), call)
+
+    texts = [block["text"] for block in json.loads(body)["content"]]
+    assert texts == ["here", "![](data:image/png;base64,AAAA)"]

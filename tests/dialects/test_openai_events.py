@@ -754,3 +754,13 @@ def test_usage_that_stands_in_the_choice_is_read():
     events = parser.feed(event(chunk("hi")) + event(last) + DONE)
 
     assert UsageReported(TokenUsage(input=10, cache_read=90, output=10)) in events
+
+
+def test_an_image_in_a_stream_is_shown_as_markdown():
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    shown = chunk("")
+    shown["choices"][0]["delta"]["images"] = [image]
+
+    events = openai.stream_parser().feed(event(shown))
+
+    assert TextDelta(text="![](data:image/png;base64,AAAA)") in events

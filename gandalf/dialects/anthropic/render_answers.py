@@ -21,6 +21,7 @@ from gandalf.dialects.conversation import (
     Choice,
     Completion,
     Finish,
+    Media,
     Part,
     Refusal,
     Text,
@@ -146,6 +147,11 @@ def _block(part: Part) -> dict[str, Any] | None:
     match part:
         case Text():
             return _text(part)
+        case Media() if part.kind == "image":
+            # There is no block for an image in an answer: as in a stream, Markdown
+            # shows it.
+            data = f"data:{part.media_type or 'image/png'};base64,{part.data}"
+            return {"type": "text", "text": f"![]({part.url or data})"}
         case Thinking():
             return _thinking(part)
         case ToolCall():

@@ -54,6 +54,14 @@ class _Audio(msgspec.Struct):
     transcript: str | None = None
 
 
+class _ImageUrl(msgspec.Struct):
+    url: str
+
+
+class _Image(msgspec.Struct):
+    image_url: _ImageUrl
+
+
 class _Delta(thinking.Carrier, kw_only=True):
     content: str | list[thinking.Piece] | None = None
     refusal: str | None = None
@@ -61,6 +69,8 @@ class _Delta(thinking.Carrier, kw_only=True):
     function_call: Function | None = None
     annotations: list[dict[str, Any]] | None = None
     audio: _Audio | None = None
+    images: list[_Image] | None = None
+    """OpenRouter's: https://openrouter.ai/docs/features/multimodal."""
 
 
 _NO_DELTA = _Delta()
@@ -332,6 +342,10 @@ class _ChoiceParser:
         if delta.refusal:
             self._refused = True
             events.append(RefusalDelta(text=delta.refusal, choice=index))
+        for image in delta.images or ():
+            # A stream has no other events for one; see ``gemini.chunks``.
+            text = f"![]({image.image_url.url})"
+            events.append(TextDelta(text=text, choice=index))
         if delta.annotations:
             for citation in delta.annotations:
                 # Its place in the list, for who joins pieces; no part of it.
