@@ -241,6 +241,11 @@ def test_files_that_a_page_names_exist(page):
     assert missing == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_no_page_has_the_marks_of_a_conflict(page):
+    assert not re.search(r"^(<{7} |>{7} )", page.read_text(), re.M)
+
+
 @pytest.mark.parametrize("path", NEWS, ids=named)
 def test_news_is_named_as_towncrier_wants_it_and_says_something(path):
     if path.name == "README.md":

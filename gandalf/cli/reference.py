@@ -24,13 +24,8 @@ Commands about objects go to a running gateway if there is one: the one of `--ur
 They call it with the key in `GANDALF_ADMIN_KEY`, and its changes are in force on the
 next request. Where no gateway runs, or no key is set, they work on the database that
 the configuration file names; a gateway on the same database notices such a change
-<<<<<<< HEAD
-within a second. `prices`, `budgets`, `secrets` and `usage rerate`, `rebuild` and
-`audit` always work on the configuration file and the database.
-=======
-within a second. `prices show` and `usage rerate`, `rebuild` and `audit` always
-work on the configuration file and the database.
->>>>>>> 75c4d52 (cli: list and raise budgets through a running gateway)
+within a second. `prices show`, `secrets` and `usage rerate`, `rebuild` and `audit`
+always work on the configuration file and the database.
 
 The configuration file is `--config FILE`, by default `configs/gandalf.yaml`. Without
 one there, `gandalf serve` starts from the provider keys in the environment
