@@ -30,6 +30,25 @@ class Trip(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Shown with the breaker's state and in the audit trail."""
 
 
+class BreakerView(msgspec.Struct, kw_only=True):
+    """The circuit breaker of one target."""
+
+    target: str
+    """``provider/model``."""
+    state: str
+    """``closed``, ``open`` or ``half_open``."""
+    cause: str | None
+    """Why the target is avoided; null if it is not."""
+    reason: str
+    """The same in words. Empty if it is not avoided."""
+    retry_in: float | None
+    """Seconds until the next probe, or until the end of a wait."""
+    samples: int
+    """Attempts in the window."""
+    failures: int
+    """Failures among them."""
+
+
 class BreakerEndpoints:
     """Handlers for circuit breakers.
 
@@ -57,7 +76,7 @@ class BreakerEndpoints:
             summary="List the circuit breakers of the targets used so far.",
             handler=self.list_all,
             permissions=_ALLOWED,
-            reply=list[TargetHealth],
+            reply=list[BreakerView],
         )
         yield AdminEndpoint(
             method="GET",
@@ -65,7 +84,7 @@ class BreakerEndpoints:
             summary="Return the circuit breaker of one target.",
             handler=self.get,
             permissions=_ALLOWED,
-            reply=TargetHealth,
+            reply=BreakerView,
             description="The name of a target is `provider/model`.",
         )
         yield AdminEndpoint(
@@ -75,7 +94,7 @@ class BreakerEndpoints:
             handler=self.trip,
             permissions=_ALLOWED,
             body=Trip,
-            reply=TargetHealth,
+            reply=BreakerView,
             example={"seconds": 600, "reason": "maintenance"},
             description=(
                 "Requests that no other target can serve are still sent to it. After"
@@ -89,16 +108,16 @@ class BreakerEndpoints:
             summary="Close the circuit breaker of a target and end its waits.",
             handler=self.reset,
             permissions=_ALLOWED,
-            reply=TargetHealth,
+            reply=BreakerView,
         )
 
     async def list_all(self, asked: AdminRequest) -> AdminReply:
         require_operator(asked.identity)
-        return AdminReply(body=self._breakers.statistics())
+        return AdminReply(body=[self._view(h) for h in self._breakers.statistics()])
 
     async def get(self, asked: AdminRequest) -> AdminReply:
         require_operator(asked.identity)
-        return AdminReply(body=self._breakers.health(self._target(asked)))
+        return AdminReply(body=self._view(self._breakers.health(self._target(asked))))
 
     async def trip(self, asked: AdminRequest) -> AdminReply:
         require_operator(asked.identity)
@@ -113,13 +132,14 @@ class BreakerEndpoints:
         after = {"state": "open", "seconds": wanted.seconds, "reason": reason}
         # The entry first: what cannot be recorded is not done.
         await self._note(asked, "trip", target, after)
-        return AdminReply(body=self._breakers.trip(target, wanted.seconds, why))
+        health = self._breakers.trip(target, wanted.seconds, why)
+        return AdminReply(body=self._view(health))
 
     async def reset(self, asked: AdminRequest) -> AdminReply:
         require_operator(asked.identity)
         target = self._target(asked)
         await self._note(asked, "reset", target, {"state": "closed"})
-        return AdminReply(body=self._breakers.reset(target))
+        return AdminReply(body=self._view(self._breakers.reset(target)))
 
     async def _note(
         self, asked: AdminRequest, action: str, target: str, after: dict[str, Any]
@@ -133,6 +153,20 @@ class BreakerEndpoints:
             after=after,
         )
         await self._append(entry)
+
+    def _view(self, health: TargetHealth) -> BreakerView:
+        retry_in = None
+        if health.until is not None:
+            retry_in = max(0.0, health.until - self._breakers.clock())
+        return BreakerView(
+            target=health.target,
+            state=health.state.value,
+            cause=None if health.cause is None else health.cause.value,
+            reason=health.reason,
+            retry_in=retry_in,
+            samples=health.samples,
+            failures=health.failures,
+        )
 
     def _target(self, asked: AdminRequest) -> str:
         name = asked.path["name"]

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from gandalf.domain.usage import EndReason
+from tests.pipeline.builders import an_exchange
 
 
 async def body(response):
@@ -191,18 +192,12 @@ async def test_revoking_a_key_cuts_its_requests_in_flight_if_asked_to(admin, gat
     await a_team(admin)
     key = await made(admin, "/keys", org_id="acme")
 
-    class InFlight:
-        identity = gateway.keys.authenticate(key["key"].encode())
-        stopped = None
-
-        def stop(self, reason):
-            self.stopped = reason
-
-    flying = InFlight()
-    gateway.gateway.in_flight.add(flying)
-    with trio.fail_after(5):
+    identity = gateway.keys.authenticate(key["key"].encode())
+    theirs, others = an_exchange(identity=identity), an_exchange()
+    gateway.gateway.in_flight |= {theirs, others}
+    with trio.fail_after(60):
         await admin.delete(f"/keys/{key['id']}?cut=true")
-    gateway.gateway.in_flight.discard(flying)
+    gateway.gateway.in_flight -= {theirs, others}
 
-    assert flying.stopped is EndReason.REVOKED
+    assert (theirs.cut, others.cut) == (EndReason.REVOKED, None)
     assert await statuses(admin, key["key"]) == [403]
