@@ -180,6 +180,18 @@ async def received(name, said, cuts):
     return got, body.ending
 
 
+def candidates(payloads_):
+    """The indices of the candidates that Gemini's events speak of."""
+    found = set()
+    for data in payloads_:
+        event = json.loads(data)
+        listed = event.get("candidates") if isinstance(event, dict) else None
+        for each in listed if isinstance(listed, list) else ():
+            if isinstance(each, dict):
+                found.add(str(each.get("index", 0)))
+    return found
+
+
 @pytest.mark.parametrize("name", ENDS)
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
@@ -194,8 +206,11 @@ def test_a_changed_event_is_passed_on_untouched_or_the_answer_is_not_complete(
     shown = lines(got)
     assert shown == lines(said)[: len(shown)]
     if ending is None:
-        passed = filter(is_json, payloads(name, got))
-        assert not any(ENDS[name] in data for data in passed)
+        passed = list(filter(is_json, payloads(name, got)))
+        # One candidate of several may have ended well before another broke off:
+        # Gemini has no end marker besides.
+        if not (name == "gemini" and len(candidates(passed)) > 1):
+            assert not any(ENDS[name] in data for data in passed)
     else:
         # Where the upstream's own did not come, the end of its response stands for it.
         assert (
