@@ -36,6 +36,13 @@ from gandalf.domain.usage import TokenUsage
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
+class EventTooLarge(Exception):
+    """An event grew past the limit of its framing without ending.
+
+    Not compiled, as is nothing here: what is derived from it is not either.
+    """
+
+
 class Call(msgspec.Struct, kw_only=True):
     """What a client asks for, as far as the gateway needs to know."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 
+from gandalf.dialects.base import EventTooLarge as EventTooLarge
 from gandalf.dialects.unread import is_json
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
@@ -21,10 +22,6 @@ _FIELDS = frozenset((b"", b"data", b"event", b"id", b"retry"))
 # An image in base64 arrives as one event; what is larger than this is an attack or a
 # bug, and would otherwise fill the memory of the gateway.
 MAX_EVENT_BYTES = 32 * 1024 * 1024
-
-
-class EventTooLarge(Exception):
-    """An event grew past ``MAX_EVENT_BYTES`` without ending."""
 
 
 class EventBuffer:
